@@ -1,0 +1,175 @@
+//! Bodies of requests and answers that are not objects.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kinds::Kind;
+use crate::name::ProcessName;
+
+/// A list of objects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "{T}List")]
+pub struct List<T> {
+    /// The objects, by name.
+    pub items: Vec<T>,
+}
+
+/// Several manifests, applied together: all valid and written in one transaction, or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The manifests, each a whole object.
+    pub items: Vec<serde_json::Value>,
+}
+
+/// What an apply did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyResponse {
+    /// One per object, in the order of the request.
+    pub results: Vec<ApplyResult>,
+    /// Whether nothing was written because a dry run was asked for.
+    pub dry_run: bool,
+}
+
+/// What an apply did with one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyResult {
+    /// Kind of the object.
+    pub kind: Kind,
+    /// Its organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What happened.
+    pub action: ApplyAction,
+    /// Generation after the apply; 0 for kinds that have none.
+    pub generation: i64,
+    /// Resource version after the apply.
+    pub resource_version: String,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ApplyAction {
+    /// It is new.
+    Created,
+    /// It changed.
+    Configured,
+    /// It was already so.
+    Unchanged,
+}
+
+/// The steps that the controller would take, computed from what it last observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanResponse {
+    /// The app.
+    pub name: String,
+    /// What an apply would do with the object itself.
+    pub action: ApplyAction,
+    /// Steps in order; empty when nothing would change.
+    pub steps: Vec<PlanStep>,
+    /// When the controller last observed the app; absent for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<DateTime<Utc>>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// The step's word, such as `CreateService`. The controller's events carry the same word.
+    pub action: String,
+    /// One line for people; stable, so that it can be compared with what was done.
+    pub description: String,
+}
+
+/// Wanted replicas by process type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// Processes not named keep their scale.
+    pub processes: BTreeMap<ProcessName, u32>,
+    /// Makes the write conditional.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+/// One line of an app's log; the log route answers with one JSON document per line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine {
+    /// When the process wrote it.
+    pub time: DateTime<Utc>,
+    /// Process type.
+    pub process: String,
+    /// Replica, such as `web.2`.
+    pub replica: String,
+    /// `stdout` or `stderr`.
+    pub stream: LogStream,
+    /// The text without its line end; invalid UTF-8 is replaced.
+    pub line: String,
+}
+
+/// Where a line was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Reads and changes apps and domains.
+    Member,
+    /// Also organisations, tokens and, when the token has no organisation, settings.
+    Admin,
+}
+
+/// Who the token belongs to and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhoAmI {
+    /// Name given to the token.
+    pub name: String,
+    /// Organisation that it is limited to; absent for a platform token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
+    /// Its role.
+    pub role: Role,
+}
+
+/// Version of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionInfo {
+    /// Release of Skyswarm.
+    pub version: String,
+    /// API versions served.
+    pub api_versions: Vec<String>,
+}
+
+/// State of the server for people and load balancers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthResponse {
+    /// Whether everything that this role needs answers.
+    pub ok: bool,
+    /// Each part with `ok` or what is wrong.
+    pub checks: BTreeMap<String, String>,
+}

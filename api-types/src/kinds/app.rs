@@ -1,0 +1,339 @@
+//! App: an image run as processes, with its configuration, scale, domains and rollout policy.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::{Condition, Reason};
+use crate::duration::HumanDuration;
+use crate::image::ImageRef;
+use crate::name::{EnvKey, Host, ProcessName};
+use crate::quantity::{Cpu, Memory};
+use crate::secret::SecretValue;
+
+super::object!(
+    /// An app as users write it, and as the platform observes it.
+    App, AppKind, AppSpec, AppStatus
+);
+
+/// Most replicas of one process; more is a typing error until plans say otherwise.
+pub const MAX_REPLICAS: u32 = 500;
+/// Most process types of one app.
+pub const MAX_PROCESSES: usize = 20;
+/// Most domains of one app.
+pub const MAX_DOMAINS: usize = 100;
+/// Most variables (env and secrets together).
+pub const MAX_VARIABLES: usize = 500;
+
+/// Desired state of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppSpec {
+    /// Image to run.
+    pub image: ImageRef,
+    /// When the registry is asked for the image. Kubernetes' rule is the default: `Always` for the tag
+    /// `latest` or no tag, else `IfNotPresent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Plain environment variables of all processes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<EnvKey, String>,
+    /// Secrets of all processes. Write-only: reading shows `null`, and `null` keeps what is stored.
+    /// Each is mounted as the file `/run/secrets/<KEY>`, and `<KEY>_FILE` holds that path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<EnvKey, Option<SecretValue>>,
+    /// Process types by name.
+    pub processes: BTreeMap<ProcessName, ProcessSpec>,
+    /// Custom domains. They go to the process `web`, or else to the only process with a port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Host>,
+    /// How a new generation replaces the old one.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+}
+
+impl AppSpec {
+    /// The process that HTTP requests go to: `web` if it has a port, else the only one with a port.
+    pub fn routed_process(&self) -> Option<(&ProcessName, &ProcessSpec, NonZeroU16)> {
+        let mut with_port = self.processes.iter().filter_map(|(name, process)| process.port.map(|port| (name, process, port)));
+        let first = with_port.clone().find(|(name, ..)| name.as_str() == "web");
+        first.or_else(|| with_port.next().filter(|_| with_port.next().is_none()))
+    }
+
+    /// The pull policy in force.
+    pub fn effective_pull_policy(&self) -> ImagePullPolicy {
+        self.image_pull_policy.unwrap_or(match (self.image.is_pinned(), self.image.tag()) {
+            (true, _) => ImagePullPolicy::IfNotPresent,
+            (false, None | Some("latest")) => ImagePullPolicy::Always,
+            (false, Some(_)) => ImagePullPolicy::IfNotPresent,
+        })
+    }
+}
+
+/// When the registry is asked what a tag means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// At every new generation.
+    Always,
+    /// Only when the engine does not have the image.
+    IfNotPresent,
+    /// Never: the engine must have the image.
+    Never,
+}
+
+/// One process type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProcessSpec {
+    /// Command and its first arguments; replaces the image's entrypoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Arguments; replace the image's `CMD`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Port that the process listens on. Without one it gets no requests. It is also given to the
+    /// process as the variable `PORT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<NonZeroU16>,
+    /// Wanted number of tasks, 0 to 500.
+    #[serde(default = "one")]
+    #[schemars(range(max = 500))]
+    pub replicas: u32,
+    /// Limits of each task.
+    #[serde(default, skip_serializing_if = "ResourcesSpec::is_empty")]
+    pub resources: ResourcesSpec,
+    /// HTTP health check. Without one, a process with a port is healthy once the port accepts
+    /// connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
+    /// Time between SIGTERM and SIGKILL.
+    #[serde(default = "default_grace")]
+    pub stop_grace_period: HumanDuration,
+}
+
+impl Default for ProcessSpec {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            args: Vec::new(),
+            port: None,
+            replicas: one(),
+            resources: ResourcesSpec::default(),
+            health: None,
+            stop_grace_period: default_grace(),
+        }
+    }
+}
+
+/// Limits of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourcesSpec {
+    /// CPU limit, such as `500m`. The same amount is reserved on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Memory limit, such as `256Mi`. The same amount is reserved on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+}
+
+impl ResourcesSpec {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An HTTP health check, made by the platform from outside the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HealthSpec {
+    /// Path that must answer with a status from 200 to 399.
+    #[schemars(regex(pattern = r"^/[!-~]*$"), length(max = 1024))]
+    pub path: String,
+    /// Time between two checks of a healthy task.
+    #[serde(default = "default_interval")]
+    pub interval: HumanDuration,
+    /// Longest wait for an answer.
+    #[serde(default = "default_timeout")]
+    pub timeout: HumanDuration,
+    /// Failed checks in a row after which a task gets no more requests.
+    #[serde(default = "default_threshold")]
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: u32,
+}
+
+/// How a new generation replaces the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// Whether new tasks start before old ones stop.
+    #[serde(default)]
+    pub order: RolloutOrder,
+    /// How many tasks are replaced at a time.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 500))]
+    pub parallelism: u32,
+    /// How long new tasks must stay healthy before the generation counts as proven.
+    #[serde(default = "default_window")]
+    pub health_window: HumanDuration,
+    /// How long the rollout may go without getting further before it has failed.
+    #[serde(default = "default_deadline")]
+    pub progress_deadline: HumanDuration,
+}
+
+impl Default for RolloutSpec {
+    fn default() -> Self {
+        Self { order: RolloutOrder::default(), parallelism: one(), health_window: default_window(), progress_deadline: default_deadline() }
+    }
+}
+
+/// Order of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutOrder {
+    /// Start new tasks, wait until they are healthy, then stop old ones. No request is lost.
+    #[default]
+    StartFirst,
+    /// Stop old tasks first: for processes of which two must never run at once.
+    StopFirst,
+}
+
+const fn one() -> u32 {
+    1
+}
+const fn default_grace() -> HumanDuration {
+    HumanDuration::from_secs(10)
+}
+const fn default_interval() -> HumanDuration {
+    HumanDuration::from_secs(5)
+}
+const fn default_timeout() -> HumanDuration {
+    HumanDuration::from_secs(2)
+}
+const fn default_threshold() -> u32 {
+    3
+}
+const fn default_window() -> HumanDuration {
+    HumanDuration::from_secs(10)
+}
+const fn default_deadline() -> HumanDuration {
+    HumanDuration::from_secs(300)
+}
+
+/// What was observed of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppStatus {
+    /// The generation that the rest of the status is about.
+    pub observed_generation: i64,
+    /// One per condition type.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// The generation that answers requests now; absent when none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_generation: Option<i64>,
+    /// The last generation that was proven to serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_generation: Option<i64>,
+    /// Verdict of the observed generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// The exact image of the observed generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Counts per process type.
+    #[serde(default)]
+    pub processes: BTreeMap<ProcessName, ProcessStatus>,
+    /// Addresses at which the app answers.
+    #[serde(default)]
+    pub urls: Vec<String>,
+}
+
+/// Counts of tasks of one process type.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessStatus {
+    /// Wanted.
+    pub desired: u32,
+    /// Running, of any generation.
+    pub running: u32,
+    /// Running with this generation's configuration.
+    pub updated: u32,
+    /// Running with this generation's configuration and answering the health check.
+    pub ready: u32,
+}
+
+/// Outcome of one generation. Durable: a failed generation is never applied again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Where it stands.
+    pub phase: VerdictPhase,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Why it failed, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When it was given.
+    pub time: DateTime<Utc>,
+}
+
+/// Phase of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum VerdictPhase {
+    /// Written, not acted on.
+    Pending,
+    /// Being rolled out.
+    Rolling,
+    /// Proven to serve.
+    Ready,
+    /// Failed, for good.
+    Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(yaml_like: serde_json::Value) -> AppSpec {
+        serde_json::from_value(yaml_like).expect("a valid spec")
+    }
+
+    #[test]
+    fn three_lines_of_spec_are_enough() {
+        let spec = spec(serde_json::json!({"image": "acme/shop:1", "processes": {"web": {"port": 8080}}}));
+        let web = spec.processes.values().next().expect("one process");
+        assert_eq!((web.replicas, web.stop_grace_period), (1, HumanDuration::from_secs(10)));
+        assert_eq!(spec.rollout, RolloutSpec::default());
+    }
+
+    #[test]
+    fn requests_go_to_web_or_to_the_only_process_with_a_port() {
+        let routed = |processes: serde_json::Value| {
+            spec(serde_json::json!({"image": "a", "processes": processes})).routed_process().map(|(name, ..)| name.to_string())
+        };
+        assert_eq!(routed(serde_json::json!({"web": {"port": 80}, "api": {"port": 81}})).as_deref(), Some("web"));
+        assert_eq!(routed(serde_json::json!({"web": {}, "api": {"port": 81}})).as_deref(), Some("api"));
+        assert_eq!(routed(serde_json::json!({"a": {"port": 80}, "b": {"port": 81}})), None);
+        assert_eq!(routed(serde_json::json!({"worker": {}})), None);
+    }
+
+    #[test]
+    fn the_pull_policy_follows_the_tag() {
+        let policy = |image: &str| spec(serde_json::json!({"image": image, "processes": {}})).effective_pull_policy();
+        assert_eq!(policy("a"), ImagePullPolicy::Always);
+        assert_eq!(policy("a:latest"), ImagePullPolicy::Always);
+        assert_eq!(policy("a:1"), ImagePullPolicy::IfNotPresent);
+    }
+
+    #[test]
+    fn reading_back_shows_no_secret_and_keeps_the_key() {
+        let spec = spec(serde_json::json!({"image": "a", "processes": {}, "secrets": {"KEY": "hunter2"}}));
+        let text = serde_json::to_string(&spec).expect("serialises");
+        assert!(text.contains(r#""secrets":{"KEY":null}"#) && !text.contains("hunter2"), "{text}");
+    }
+}

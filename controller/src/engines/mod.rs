@@ -1,0 +1,4 @@
+//! The outside world, one narrow trait per engine. Only here are HTTP clients and the engine's models used.
+
+pub mod swarm;
+pub mod traefik;
