@@ -2,4 +2,5 @@
 //! `status` (pure).
 
 pub mod app;
+#[cfg(any())]
 pub mod node;
