@@ -24,7 +24,7 @@ use crate::clock::SharedClock;
 use crate::engines::swarm::EngineError;
 use crate::plan::{Fact, Plan, Step as _};
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
-use crate::settings::Settings;
+use crate::settings::{EndpointMode, Settings};
 use crate::store::{AppKey, AppRecord, NewEvent, Revision, Store, StoreError};
 
 /// Steps of one run. More means that something undoes what we do; the queue then spaces the runs out.
@@ -140,7 +140,7 @@ impl AppReconciler {
     async fn load(&self, key: &AppKey, epoch: i64) -> Result<Option<Rows>, StoreError> {
         let Some(record) = self.store.app_get(&key.org, &key.name).await? else { return Ok(None) };
         let Some(mut newest) = self.store.revision_get(record.uid, record.generation).await? else {
-            return Err(StoreError::corrupt("the newest generation of an app has no revision"));
+            return Err(StoreError::Missing { what: "the revision of the app's newest generation" });
         };
         if newest.resolved_image.is_none()
             && let Some(before) = self.store.revision_get(record.uid, record.generation - 1).await?
@@ -155,7 +155,7 @@ impl AppReconciler {
         let mut hosts = self.store.domains_of_app(record.uid).await?;
         let settings = self.settings.borrow().clone();
         if newest.spec.routed_process().is_some() {
-            hosts.extend(platform_host(&record, &settings));
+            hosts.extend(settings.platform_host(&record.org, &record.name));
         }
         hosts.sort();
         hosts.dedup();
@@ -165,7 +165,7 @@ impl AppReconciler {
 
     /// Observes, judges and plans; changes nothing.
     async fn look(&self, rows: &Rows) -> Look {
-        let dnsrr = self.settings.borrow().dnsrr();
+        let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
         let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
         let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
         let model = Model::new(&desired, &observed);
@@ -204,7 +204,7 @@ impl AppReconciler {
             edge: self.edge,
             now: self.clock.now(),
         });
-        self.store.app_status_put(&rows.record, &status, epoch).await?;
+        self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
         if look.failure.is_none() {
             match serde_json::to_value(&look.observed) {
                 Ok(value) => self.store.observation_put(rows.record.uid, &value, epoch).await?,
@@ -296,11 +296,6 @@ impl AppReconciler {
             generation: desired.generation,
         });
     }
-}
-
-/// `<app>-<org>.<default domain>`. Unique: the database refuses a second app with the same label.
-pub fn platform_host(record: &AppRecord, settings: &Settings) -> Option<Host> {
-    format!("{}-{}.{}", record.name, record.org, settings.default_domain()).parse().ok()
 }
 
 fn engine_class(error: &EngineError) -> Class {
