@@ -92,9 +92,7 @@ pub fn settle(outcome: &Outcome, attempts: u32, jitter: f64, policy: &Policy) ->
     match class {
         Class::Transient => back_off(attempts),
         Class::Waiting(time) => Settled { requeue: after(time), forget_attempts: true, event: recovered(attempts) },
-        Class::Conflict if attempts < CONFLICTS_AT_ONCE => {
-            Settled { requeue: Requeue::Now, forget_attempts: false, event: Notice::Quiet }
-        }
+        Class::Conflict if attempts < CONFLICTS_AT_ONCE => Settled { requeue: Requeue::Now, forget_attempts: false, event: Notice::Quiet },
         Class::Conflict => back_off(attempts - CONFLICTS_AT_ONCE),
         Class::Stalled => Settled { requeue: Requeue::AwaitChange, forget_attempts: true, event: Notice::Stalled },
         Class::Cancelled => Settled { requeue: Requeue::AwaitChange, forget_attempts: true, event: Notice::Quiet },
