@@ -15,9 +15,10 @@ const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 impl DockerSwarm {
     pub(super) async fn networks(&self, prefix: &str) -> EngineResult<Vec<Network>> {
-        let networks = self.raw_networks(Some(list_filter(prefix))).await?;
+        // For Swarm's networks the engine matches names only in full (20.10), so the prefix is matched here.
+        let filter = if prefix.is_empty() { list_filter(prefix) } else { swarm_scope() };
+        let networks = self.raw_networks(Some(filter)).await?;
         let ours = networks.into_iter().filter_map(convert::network_from_engine);
-        // The engine's filter matches anywhere in the name.
         Ok(ours.filter(|network| network.name.starts_with(prefix)).collect())
     }
 
@@ -31,8 +32,7 @@ impl DockerSwarm {
 
     /// Learns the names of all networks.
     pub(super) async fn refresh_networks(&self) -> EngineResult<()> {
-        let swarm_only = HashMap::from([("scope".to_owned(), vec!["swarm".to_owned()])]);
-        self.raw_networks(Some(swarm_only)).await.map(|_| ())
+        self.raw_networks(Some(swarm_scope())).await.map(|_| ())
     }
 
     /// The id of a Swarm network, read anew: a network can be removed and made again under its name.
@@ -59,4 +59,8 @@ impl DockerSwarm {
             Err(error) => Err(error),
         }
     }
+}
+
+fn swarm_scope() -> HashMap<String, Vec<String>> {
+    HashMap::from([("scope".to_owned(), vec!["swarm".to_owned()])])
 }
