@@ -1,0 +1,3 @@
+//! One binary for all tests on real parts, so that they link once.
+
+mod engine_contract;
