@@ -1,0 +1,3 @@
+//! One integration binary: what it takes to link is paid once.
+
+mod layout;
