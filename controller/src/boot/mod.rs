@@ -4,4 +4,5 @@
 //! `engines/traefik/process.rs`, because here is where their end is looked after.
 
 pub mod args;
+pub mod datadir;
 pub mod postgres;

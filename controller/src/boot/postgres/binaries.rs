@@ -103,7 +103,10 @@ mod tests {
         assert_eq!(Binaries::choose(versions(&[17, 15]), None, path).expect("newest").major, 17);
         assert_eq!(Binaries::choose(versions(&[17, 15]), Some(15), path).expect("fits").major, 15);
         let error = Binaries::choose(versions(&[17, 15]), Some(16), path).expect_err("no 16").to_string();
-        assert!(error.contains("made by PostgreSQL 16") && error.contains("17, 15") && error.contains("apt-get install postgresql-16"), "{error}");
+        assert!(
+            error.contains("made by PostgreSQL 16") && error.contains("17, 15") && error.contains("apt-get install postgresql-16"),
+            "{error}"
+        );
         assert!(matches!(Binaries::choose(Vec::new(), None, path), Err(PostgresError::NoBinaries)));
     }
 }
