@@ -6,3 +6,5 @@
 pub mod args;
 pub mod datadir;
 pub mod postgres;
+pub mod preflight;
+pub mod signals;
