@@ -1,3 +1,4 @@
-//! One binary for all tests on real parts, so that they link once.
+//! One integration binary: what it takes to link is paid once.
 
 mod engine_contract;
+mod layout;
