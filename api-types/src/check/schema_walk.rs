@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use super::words::{closest, found, found_kind};
+use super::words::{closest, fold, found, found_kind};
 use super::{ROOT, SourceText, path};
 use crate::kinds::Kind;
 use crate::name::{LabelValue, ParseError};
@@ -196,6 +196,16 @@ impl Walk<'_> {
                     self.error(at, error.to_string());
                 }
             }
+            Value::Number(number) => {
+                let source = (self.source)(at);
+                let text = source.clone().unwrap_or_else(|| number.to_string());
+                let hint = match (leaf.parse)(&text) {
+                    Ok(()) => format!("; write \"{text}\""),
+                    Err(_) if leaf.name == "Duration" && number.is_u64() => format!("; write \"{text}s\" for seconds"),
+                    Err(_) => String::new(),
+                };
+                self.error(at, format!("expected {}, {}{hint}", leaf.words, found(value, source.as_deref())));
+            }
             _ => self.wrong_type(leaf.words, value, at),
         }
     }
@@ -266,9 +276,10 @@ impl Walk<'_> {
         let settable: Vec<&str> = properties.iter().filter(|(_, schema)| !is_server_set(schema)).map(|(name, _)| name.as_str()).collect();
         let suggestion = closest(key, settable.iter().copied());
         // The right word in the wrong place is mostly an indentation error.
-        let home = self.homes.get(key).and_then(|homes| homes.iter().find(|home| home.as_str() != parent));
+        let known = self.homes.iter().find(|(name, _)| fold(name) == fold(key));
+        let home = known.and_then(|(name, homes)| Some((name, homes.iter().find(|home| home.as_str() != parent)?)));
         let message = match (home, settable.is_empty()) {
-            (Some(home), _) if suggestion.is_none() => format!("unknown field here; \"{key}\" belongs in {home} (see its indentation)"),
+            (Some((name, home)), _) if suggestion.is_none() => format!("unknown field here; \"{name}\" belongs in {home}"),
             (_, true) => "unknown field; nothing may be set here".to_owned(),
             (..) => format!("unknown field; known are {}", settable.join(", ")),
         };

@@ -54,6 +54,6 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// Case and separators aside, so that `stop_grace_period` is `stopGracePeriod`.
-fn fold(word: &str) -> String {
+pub(super) fn fold(word: &str) -> String {
     word.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
