@@ -1,0 +1,197 @@
+//! From a JSON body to checked manifests: every error of every item at once, or the manifests.
+//!
+//! What is checked here needs only the body, the path and the token. What needs stored data (versions,
+//! unique hosts, secrets that a `null` refers to) is the store's, in the transaction that writes.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use api_types::api::{ApplyRequest, Role};
+use api_types::problem::ProblemKind;
+use api_types::{App, Domain, FieldError, Kind, Manifest, OrgName, Organization, Setting};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::auth::Caller;
+use super::error::{ApiError, ApiResult, in_item};
+
+/// Most objects of one apply.
+const MAX_ITEMS: usize = 500;
+
+/// Documents the body of an apply: one object, or a list.
+pub(super) struct ApplyBody;
+
+impl JsonSchema for ApplyBody {
+    fn schema_name() -> Cow<'static, str> {
+        "ApplyBody".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let any_of = [
+            generator.subschema_for::<ApplyRequest>(),
+            generator.subschema_for::<App>(),
+            generator.subschema_for::<Domain>(),
+            generator.subschema_for::<Organization>(),
+            generator.subschema_for::<Setting>(),
+        ];
+        json_schema!({"description": "One object, or several in `items`.", "anyOf": any_of})
+    }
+}
+
+/// Manifests that passed admission.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) manifests: Vec<Manifest>,
+    /// Whether they came as a list, so that errors name the item.
+    pub(super) list: bool,
+}
+
+/// Checks one manifest by itself: shape and meaning.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn admit(value: &Value) -> Result<Manifest, Vec<FieldError>> {
+    fn typed<T: DeserializeOwned>(value: &Value, wrap: fn(T) -> Manifest) -> Result<Manifest, Vec<FieldError>> {
+        serde_path_to_error::deserialize(value).map(wrap).map_err(|error| {
+            let path = error.path().to_string();
+            vec![FieldError::new(if path == "." { String::new() } else { path }, error.into_inner().to_string())]
+        })
+    }
+    let Some(kind) = value.get("kind").and_then(Value::as_str) else {
+        return Err(vec![FieldError::new("kind", "the kind of the object is missing")]);
+    };
+    match kind {
+        "App" => typed(value, |app| Manifest::App(Box::new(app))),
+        "Domain" => typed(value, Manifest::Domain),
+        "Organization" => typed(value, Manifest::Organization),
+        "Setting" => typed(value, Manifest::Setting),
+        other => Err(vec![FieldError::new("kind", format!("there is no kind \"{other}\" that can be applied"))]),
+    }
+}
+
+/// Admits the body of an apply. Without `org`, objects must name their organisation themselves.
+pub(super) fn admit_apply(body: &Value, org: Option<&OrgName>) -> ApiResult<Admitted> {
+    let Some(object) = body.as_object() else {
+        return Err(ApiError::invalid(vec![FieldError::new("", "an object, or {\"items\": [objects]}, was expected")]));
+    };
+    if object.contains_key("kind") || !object.contains_key("items") {
+        let manifests = admit_all(std::slice::from_ref(body), org, false)?;
+        return Ok(Admitted { manifests, list: false });
+    }
+    let mut errors: Vec<FieldError> =
+        object.keys().filter(|key| *key != "items").map(|key| FieldError::new(key.clone(), "a list has no field but \"items\"")).collect();
+    let items = object.get("items").and_then(Value::as_array);
+    match items {
+        None => errors.push(FieldError::new("items", "a list of objects was expected")),
+        Some(items) if items.len() > MAX_ITEMS => {
+            errors.push(FieldError::new("items", format!("at most {MAX_ITEMS} objects at once; there are {}", items.len())));
+        }
+        Some(_) => {}
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let manifests = admit_all(items.map_or(&[], Vec::as_slice), org, true)?;
+    Ok(Admitted { manifests, list: true })
+}
+
+/// Admits the body of a PUT on one object: the kind is known, and path and body must agree.
+pub(super) fn admit_put(body: &Value, kind: Kind, name: &str, org: Option<&OrgName>) -> ApiResult<Manifest> {
+    let mut body = body.clone();
+    fill(&mut body, kind, name);
+    let mut errors = Vec::new();
+    match admit_item(&body, org) {
+        Ok(manifest) => {
+            if manifest.kind() != kind {
+                errors.push(FieldError::new("kind", format!("must be {kind} on this path; it is {}", manifest.kind())));
+            }
+            if manifest.metadata().name != name {
+                errors.push(FieldError::new("metadata.name", format!("must be \"{name}\" as in the path, or absent")));
+            }
+            if errors.is_empty() {
+                return Ok(manifest);
+            }
+        }
+        Err(found) => errors = found,
+    }
+    Err(ApiError::invalid(errors))
+}
+
+/// Fills in what the path says, where the body is silent.
+fn fill(body: &mut Value, kind: Kind, name: &str) {
+    let Some(object) = body.as_object_mut() else { return };
+    object.entry("apiVersion").or_insert_with(|| Value::from(api_types::API_VERSION));
+    object.entry("kind").or_insert_with(|| Value::from(kind.as_str()));
+    let metadata = object.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.entry("name").or_insert_with(|| Value::from(name));
+    }
+}
+
+fn admit_all(items: &[Value], org: Option<&OrgName>, list: bool) -> ApiResult<Vec<Manifest>> {
+    let mut errors = Vec::new();
+    let mut manifests = Vec::with_capacity(items.len());
+    let mut seen = HashMap::new();
+    for (index, item) in items.iter().enumerate() {
+        match admit_item(item, org) {
+            Ok(manifest) => {
+                let metadata = manifest.metadata();
+                let key = (manifest.kind(), metadata.org.clone(), metadata.name.clone());
+                if let Some(first) = seen.insert(key, index) {
+                    errors.push((index, FieldError::new("metadata.name", format!("the same object is already at items[{first}]"))));
+                }
+                manifests.push(manifest);
+            }
+            Err(found) => errors.extend(found.into_iter().map(|error| (index, error))),
+        }
+    }
+    if errors.is_empty() {
+        return Ok(manifests);
+    }
+    Err(ApiError::invalid(errors.into_iter().map(|(index, error)| if list { in_item(index, error) } else { error }).collect()))
+}
+
+/// One manifest, with its organisation filled in.
+fn admit_item(value: &Value, org: Option<&OrgName>) -> Result<Manifest, Vec<FieldError>> {
+    let mut manifest = admit(value)?;
+    let namespaced = manifest.kind().is_namespaced();
+    let metadata = manifest.metadata_mut();
+    if !namespaced {
+        return match &metadata.org {
+            Some(_) => Err(vec![FieldError::new("metadata.org", "objects of this kind belong to no organization")]),
+            None => Ok(manifest),
+        };
+    }
+    match (&metadata.org, org) {
+        (Some(given), Some(path)) if given != path => {
+            Err(vec![FieldError::new("metadata.org", format!("must be \"{path}\" as in the path, or absent; it is \"{given}\""))])
+        }
+        (None, None) => Err(vec![FieldError::new("metadata.org", "the organization is missing")]),
+        (None, Some(path)) => {
+            metadata.org = Some(path.clone());
+            Ok(manifest)
+        }
+        (Some(_), _) => Ok(manifest),
+    }
+}
+
+/// Refuses kinds that the token may not write. `org` is the path's.
+pub(super) fn permit(manifests: &[Manifest], caller: &Caller) -> ApiResult<()> {
+    let own = caller.org()?;
+    for manifest in manifests {
+        match manifest {
+            Manifest::App(_) | Manifest::Domain(_) => caller.require(Role::Member)?,
+            Manifest::Organization(organization) => {
+                if own.as_ref().is_some_and(|own| own.as_str() != organization.metadata.name) {
+                    return Err(ApiError::new(ProblemKind::Forbidden, "the token may change no organization but its own"));
+                }
+                caller.require(Role::Admin)?;
+            }
+            Manifest::Setting(_) => {
+                caller.require_platform()?;
+                caller.require(Role::Admin)?;
+            }
+        }
+    }
+    Ok(())
+}
