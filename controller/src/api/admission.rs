@@ -7,14 +7,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use api_types::api::{ApplyRequest, Role};
+use api_types::check::{ROOT, check};
 use api_types::problem::ProblemKind;
 use api_types::{App, Domain, FieldError, Kind, Manifest, OrgName, Organization, Setting};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, in_item};
+use super::extract::excerpt;
 
 /// Most objects of one apply.
 const MAX_ITEMS: usize = 500;
@@ -46,33 +47,10 @@ pub(super) struct Admitted {
     pub(super) list: bool,
 }
 
-/// Checks one manifest by itself: shape and meaning.
-///
-/// # Errors
-/// Every field that is wrong.
-pub fn admit(value: &Value) -> Result<Manifest, Vec<FieldError>> {
-    fn typed<T: DeserializeOwned>(value: &Value, wrap: fn(T) -> Manifest) -> Result<Manifest, Vec<FieldError>> {
-        serde_path_to_error::deserialize(value).map(wrap).map_err(|error| {
-            let path = error.path().to_string();
-            vec![FieldError::new(if path == "." { String::new() } else { path }, error.into_inner().to_string())]
-        })
-    }
-    let Some(kind) = value.get("kind").and_then(Value::as_str) else {
-        return Err(vec![FieldError::new("kind", "the kind of the object is missing")]);
-    };
-    match kind {
-        "App" => typed(value, |app| Manifest::App(Box::new(app))),
-        "Domain" => typed(value, Manifest::Domain),
-        "Organization" => typed(value, Manifest::Organization),
-        "Setting" => typed(value, Manifest::Setting),
-        other => Err(vec![FieldError::new("kind", format!("there is no kind \"{other}\" that can be applied"))]),
-    }
-}
-
 /// Admits the body of an apply. Without `org`, objects must name their organisation themselves.
 pub(super) fn admit_apply(body: &Value, org: Option<&OrgName>) -> ApiResult<Admitted> {
     let Some(object) = body.as_object() else {
-        return Err(ApiError::invalid(vec![FieldError::new("", "an object, or {\"items\": [objects]}, was expected")]));
+        return Err(ApiError::invalid(vec![FieldError::new(ROOT, "an object, or {\"items\": [objects]}, was expected")]));
     };
     if object.contains_key("kind") || !object.contains_key("items") {
         let manifests = admit_all(std::slice::from_ref(body), org, false)?;
@@ -153,26 +131,37 @@ fn admit_all(items: &[Value], org: Option<&OrgName>, list: bool) -> ApiResult<Ve
 
 /// One manifest, with its organisation filled in.
 fn admit_item(value: &Value, org: Option<&OrgName>) -> Result<Manifest, Vec<FieldError>> {
-    let mut manifest = admit(value)?;
-    let namespaced = manifest.kind().is_namespaced();
-    let metadata = manifest.metadata_mut();
-    if !namespaced {
-        return match &metadata.org {
-            Some(_) => Err(vec![FieldError::new("metadata.org", "objects of this kind belong to no organization")]),
-            None => Ok(manifest),
-        };
-    }
-    match (&metadata.org, org) {
-        (Some(given), Some(path)) if given != path => {
-            Err(vec![FieldError::new("metadata.org", format!("must be \"{path}\" as in the path, or absent; it is \"{given}\""))])
-        }
-        (None, None) => Err(vec![FieldError::new("metadata.org", "the organization is missing")]),
-        (None, Some(path)) => {
-            metadata.org = Some(path.clone());
+    let misplaced = misplaced(value, org);
+    match (check(value), misplaced) {
+        (Ok(mut manifest), None) => {
+            if manifest.kind().is_namespaced()
+                && let Some(org) = org
+            {
+                manifest.metadata_mut().org = Some(org.clone());
+            }
             Ok(manifest)
         }
-        (Some(_), _) => Ok(manifest),
+        (Ok(_), Some(error)) => Err(vec![error]),
+        (Err(errors), misplaced) => Err(errors.into_iter().chain(misplaced).collect()),
     }
+}
+
+/// Whether the object names another organisation than the path's, or none where it must. Read from the
+/// raw value, so that it is reported together with whatever else is wrong.
+fn misplaced(value: &Value, org: Option<&OrgName>) -> Option<FieldError> {
+    let kind = value.get("kind").and_then(Value::as_str).and_then(|kind| Kind::ALL.into_iter().find(|known| known.as_str() == kind))?;
+    if !kind.is_namespaced() {
+        return None;
+    }
+    let given = value.get("metadata").and_then(|metadata| metadata.get("org")).filter(|org| !org.is_null());
+    let message = match (given, org) {
+        (None, None) => "required field is missing: the path names no organization".to_owned(),
+        (Some(Value::String(given)), Some(path)) if given != path.as_str() => {
+            format!("must be \"{path}\" as in the path, or absent; it is \"{}\"", excerpt(given))
+        }
+        _ => return None,
+    };
+    Some(FieldError::new("metadata.org", message))
 }
 
 /// Refuses kinds that the token may not write. `org` is the path's.

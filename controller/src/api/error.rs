@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use aide::OperationOutput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, Response as DocResponse, SchemaObject, StatusCode as DocStatus};
+use api_types::check::within;
 use api_types::problem::ProblemKind;
 use api_types::{FieldError, Problem};
 use axum::body::Body;
@@ -97,7 +98,7 @@ impl From<WriteFailure> for ApiError {
 
 /// Puts the item's place in a list in front of an error's path.
 pub(super) fn in_item(item: usize, error: FieldError) -> FieldError {
-    let path = if error.path.is_empty() { format!("items[{item}]") } else { format!("items[{item}].{}", error.path) };
+    let path = within(&format!("items[{item}]"), &error.path);
     FieldError { path, ..error }
 }
 

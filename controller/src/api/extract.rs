@@ -7,6 +7,7 @@ use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::Operation;
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema};
+use api_types::check::ROOT;
 use api_types::name::ParseError;
 use api_types::problem::ProblemKind;
 use api_types::{AppName, FieldError, Host, SettingKey};
@@ -165,7 +166,7 @@ impl<T: DeserializeOwned + Send> FromRequest<SharedCore> for TypedBody<T> {
         let RawBody(value, _) = RawBody::<T>::from_request(request, core).await?;
         serde_path_to_error::deserialize(value).map(Self).map_err(|error| {
             let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { path };
+            let path = if path == "." { ROOT.to_owned() } else { path };
             ApiError::invalid(vec![FieldError::new(path, error.into_inner().to_string())])
         })
     }

@@ -13,7 +13,7 @@
 //! (`TenantCtx`, `PlatformCtx`, `Caller`) would answer without checking the token. So the backend is
 //! reachable only through these, and a test asks every documented route without a token.
 
-pub mod admission;
+mod admission;
 mod auth;
 pub mod backend;
 mod docs;
