@@ -47,7 +47,8 @@ pub(super) struct Admitted {
     pub(super) list: bool,
 }
 
-/// Admits the body of an apply. Without `org`, objects must name their organisation themselves.
+/// Admits the body of an apply. `org` is the only organisation that objects may name, and that of those which
+/// name none; without it, objects must name theirs.
 pub(super) fn admit_apply(body: &Value, org: Option<&OrgName>) -> ApiResult<Admitted> {
     let Some(object) = body.as_object() else {
         return Err(ApiError::invalid(vec![FieldError::new(ROOT, "an object, or {\"items\": [objects]}, was expected")]));
@@ -146,7 +147,7 @@ fn admit_item(value: &Value, org: Option<&OrgName>) -> Result<Manifest, Vec<Fiel
     }
 }
 
-/// Whether the object names another organisation than the path's, or none where it must. Read from the
+/// Whether the object names another organisation than it may, or none where it must. Read from the
 /// raw value, so that it is reported together with whatever else is wrong.
 fn misplaced(value: &Value, org: Option<&OrgName>) -> Option<FieldError> {
     let kind = value.get("kind").and_then(Value::as_str).and_then(|kind| Kind::ALL.into_iter().find(|known| known.as_str() == kind))?;
@@ -155,16 +156,16 @@ fn misplaced(value: &Value, org: Option<&OrgName>) -> Option<FieldError> {
     }
     let given = value.get("metadata").and_then(|metadata| metadata.get("org")).filter(|org| !org.is_null());
     let message = match (given, org) {
-        (None, None) => "required field is missing: the path names no organization".to_owned(),
-        (Some(Value::String(given)), Some(path)) if given != path.as_str() => {
-            format!("must be \"{path}\" as in the path, or absent; it is \"{}\"", excerpt(given))
+        (None, None) => "required field is missing: neither the path nor the token names an organization".to_owned(),
+        (Some(Value::String(given)), Some(org)) if given != org.as_str() => {
+            format!("must be \"{org}\" here, or absent; it is \"{}\"", excerpt(given))
         }
         _ => return None,
     };
     Some(FieldError::new("metadata.org", message))
 }
 
-/// Refuses kinds that the token may not write. `org` is the path's.
+/// Refuses kinds that the token may not write.
 pub(super) fn permit(manifests: &[Manifest], caller: &Caller) -> ApiResult<()> {
     let own = caller.org()?;
     for manifest in manifests {

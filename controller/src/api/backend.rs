@@ -124,8 +124,6 @@ pub trait Backend: Send + Sync + 'static {
     async fn setting_list(&self) -> Read<Vec<Setting>>;
     /// One setting; `None` when there is no such key.
     async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>>;
-    /// Sets a value.
-    async fn setting_put(&self, key: &SettingKey, value: &Value, cx: &WriteContext) -> Write<()>;
     /// Goes back to the default.
     async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()>;
 }

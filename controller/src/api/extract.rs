@@ -156,7 +156,9 @@ impl<T: Send> FromRequest<SharedCore> for RawBody<T> {
 impl<T: Send> FromRequest<SharedCore> for OptionalBody<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, core: &SharedCore) -> ApiResult<Self> {
-        Ok(Self(json(request, core.state.limits.body).await?, PhantomData))
+        let value = json(request, core.state.limits.body).await?;
+        // Clients that always send a body send `null` for none.
+        Ok(Self(value.filter(|value| !value.is_null()), PhantomData))
     }
 }
 

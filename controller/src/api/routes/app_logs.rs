@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use schemars::{JsonSchema, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::app_scale::known_processes;
 use crate::api::auth::{Reads, TenantCtx};
@@ -39,8 +39,8 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
                 Tag::Apps,
                 "getLogs",
                 "Read an app's logs",
-                "Lines of all replicas. With `follow` the answer goes on until the client closes it. A connection that is cut off before the \
-                 last chunk means that reading failed on the way.",
+                "Lines of all replicas. With `follow` the answer goes on until the client closes it. When reading fails on the way, the last \
+                 line is a problem document.",
             )
             .answer_example(200, examples::log_line())
         }),
@@ -108,21 +108,25 @@ async fn logs(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): 
     let lines = api.logs.logs(&app, query).await?;
     let shutdown = core.shutdown.clone();
     let chunks = lines
+        .scan(false, |failed, line| {
+            let go_on = !*failed;
+            *failed = line.is_err();
+            std::future::ready(go_on.then_some(line))
+        })
         .map(move |line| {
             // The permit lives as long as the stream, that is, as long as the client listens.
             let _held = &permit;
-            line.map_err(std::io::Error::other).and_then(|line| to_chunk(&line))
-        })
-        .inspect(|chunk| {
-            if let Err(error) = chunk {
-                tracing::warn!(%error, "a log stream broke off");
+            match line {
+                Ok(line) => to_chunk(&line),
+                Err(error) => to_chunk(ApiError::from(error).problem()),
             }
         })
         .take_until(shutdown.cancelled_owned());
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(chunks)).into_response())
 }
 
-fn to_chunk(line: &LogLine) -> Result<Bytes, std::io::Error> {
+/// A document and its line end.
+fn to_chunk(line: &impl Serialize) -> Result<Bytes, std::io::Error> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     Ok(Bytes::from(bytes))

@@ -3,12 +3,12 @@
 use aide::axum::ApiRouter;
 use aide::axum::routing::post_with;
 use api_types::Manifest;
-use api_types::api::ApplyResponse;
+use api_types::api::{ApplyResponse, Role};
 use axum::Json;
 
 use super::WriteParams;
 use crate::api::admission::{Admitted, ApplyBody, admit_apply, permit};
-use crate::api::auth::{Caller, OrgCtx, PlatformCtx, Writes, no_such_org};
+use crate::api::auth::{Caller, OrgCtx, Writes, no_such_org};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
@@ -41,7 +41,8 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
                     Tag::Apply,
                     "apply",
                     "Apply objects of any organization",
-                    "As for one organization, but apps and domains name theirs in `metadata.org`. For platform tokens.",
+                    "As for one organization, but apps and domains name theirs in `metadata.org`. For a token that is limited to an organization, \
+                     it is the same as applying there.",
                 )
                 .request_example(examples::apply_everywhere_request())
                 .answer_example(200, examples::apply_response())
@@ -65,13 +66,14 @@ async fn apply_in_org(
 }
 
 async fn apply_anywhere(
-    ctx: PlatformCtx<Writes>,
+    caller: Caller,
     Params(params): Params<WriteParams>,
     RawBody(body, _): RawBody<ApplyBody>,
 ) -> ApiResult<Json<ApplyResponse>> {
-    let admitted = admit_apply(&body, None)?;
-    permit(&admitted.manifests, &ctx.caller)?;
-    write(&ctx.caller, admitted, params.dry_run).await
+    caller.require(Role::Member)?;
+    let admitted = admit_apply(&body, caller.org()?.as_ref())?;
+    permit(&admitted.manifests, &caller)?;
+    write(&caller, admitted, params.dry_run).await
 }
 
 async fn write(caller: &Caller, admitted: Admitted, dry_run: bool) -> ApiResult<Json<ApplyResponse>> {

@@ -120,6 +120,12 @@ async fn a_platform_token_applies_over_organizations() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let nowhere = api.post("/v1/apply", "root", &json!({"items": [app("one", "a:1")]})).await;
     assert_eq!(nowhere.paths(), ["items[0].metadata.org"]);
+    let limited = api.post("/v1/apply", "acme-member", &json!({"items": [app("two", "a:1"), with_org(app("three", "a:1"), "acme")]})).await;
+    assert_eq!(limited.json()["results"][0]["org"], "acme", "{}", limited.text);
+    for org in ["rival", "nobody"] {
+        let foreign = api.post("/v1/apply", "acme-member", &with_org(app("one", "a:1"), org)).await;
+        assert_eq!(foreign.paths(), ["metadata.org"], "the token's own, whether the other exists or not");
+    }
     let missing = api.post("/v1/orgs/nobody/apply", "root", &app("one", "a:1")).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND, "{}", missing.text);
 }

@@ -341,10 +341,6 @@ impl Backend for Fake {
     async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>> {
         Ok((key.as_str() == SETTING).then(|| self.data().setting()))
     }
-    async fn setting_put(&self, _: &SettingKey, value: &Value, _: &WriteContext) -> Write<()> {
-        self.data().default_domain = Some(value.clone());
-        Ok(())
-    }
     async fn setting_reset(&self, _: &SettingKey, _: &WriteContext) -> Write<()> {
         self.data().default_domain = None;
         Ok(())

@@ -62,7 +62,7 @@ impl LogSource for FixedLogs {
         }
         let head = futures::stream::iter([Ok(line(1)), Ok(line(2))]);
         if tail == Some(14) {
-            return Ok(head.chain(futures::stream::iter([Err(LogError::Unavailable { detail: "gone".to_owned() })])).boxed());
+            return Ok(head.chain(futures::stream::iter([Err(LogError::Unavailable { detail: "gone".to_owned() }), Ok(line(3))])).boxed());
         }
         Ok(if follow { head.chain(futures::stream::pending()).boxed() } else { head.boxed() })
     }

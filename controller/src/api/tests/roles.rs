@@ -28,7 +28,7 @@ async fn ask(api: &Harness, method: &str, template: &str, org: &str, token: &str
 /// The least role, and whether the token must be the platform's.
 fn needs(method: &str, template: &str) -> (u8, bool) {
     match (method, template) {
-        ("POST", "/v1/apply") => (2, true),
+        ("POST", "/v1/apply") => (2, false),
         ("DELETE", "/v1/orgs/{org}") => (3, true),
         ("PUT", "/v1/orgs/{org}") => (3, false),
         (method, path) if path.starts_with("/v1/nodes") || path.starts_with("/v1/settings") => (if method == "GET" { 1 } else { 3 }, true),
