@@ -508,3 +508,56 @@ async fn hints_beyond_the_channel_are_made_good_by_a_resync() {
     pass(5000).await;
     assert_eq!(bench.keys_started().into_iter().collect::<HashSet<_>>().len(), 1000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_that_a_failing_run_causes_do_not_make_it_run_hot() {
+    let bench = Bench::start(|_, _| fail(Class::Transient));
+    for _ in 0..2000 {
+        bench.hints.key("a".into(), Priority::Background);
+        pass(10).await;
+    }
+    let runs = bench.started().len();
+    assert!((2..30).contains(&runs), "{runs} runs in twenty seconds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_several_threads_every_hinted_key_runs_after_its_last_hint_and_never_twice_at_once() {
+    let bench = Bench::start(|_, run| match run.id % 5 {
+        0 => Act::Panic,
+        1 => fail(Class::Conflict),
+        _ => Act::EndAfter(Duration::from_micros(300), Outcome::done()),
+    });
+    // On a busy machine the channel may overflow, and the resync then has to know the keys.
+    *bench.reconciler.keys.lock().unwrap() = (0..40).map(|number| &*Box::leak(format!("k{number}").into_boxed_str())).collect();
+    let givers: Vec<_> = (0..4u32)
+        .map(|giver| {
+            let (hints, start) = (bench.hints.clone(), bench.reconciler.start);
+            tokio::spawn(async move {
+                let mut last = BTreeMap::new();
+                for round in 0..200u32 {
+                    let key = format!("k{}", (round * 7 + giver * 3) % 40);
+                    last.insert(key.clone(), start.elapsed());
+                    hints.key(key, if round % 2 == 0 { Priority::User } else { Priority::Background });
+                    tokio::time::sleep(Duration::from_micros(500)).await;
+                }
+                last
+            })
+        })
+        .collect();
+    let mut last: BTreeMap<String, Duration> = BTreeMap::new();
+    for giver in givers {
+        for (key, at) in giver.await.unwrap() {
+            let latest = last.entry(key).or_default();
+            *latest = at.max(*latest);
+        }
+    }
+    let unserved = |started: &[Started]| -> Vec<String> {
+        last.iter().filter(|(key, at)| !started.iter().any(|run| run.key == **key && run.at >= **at)).map(|(key, _)| key.clone()).collect()
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !unserved(&bench.started()).is_empty() && Instant::now() < deadline {
+        pass(20).await;
+    }
+    assert_eq!(unserved(&bench.started()), Vec::<String>::new());
+    assert_eq!(bench.stop().await, Drained::Clean);
+}
