@@ -1,5 +1,7 @@
-//! The lab: real parts started for tests, and the contracts that fakes and real parts both keep.
+//! The lab: real parts for tests, started and stopped by the tests themselves.
 
 pub mod dockerd;
 pub mod engine;
+pub mod inspect;
+pub mod platform;
 pub mod tar;

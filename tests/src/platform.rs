@@ -55,7 +55,7 @@ impl Platform {
     pub async fn start() -> anyhow::Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dockerd = Dockerd::start().await?;
-        dockerd.import_image(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
+        dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
         let dir = tempfile::Builder::new().prefix("sky").tempdir_in("/tmp")?;
         // PostgreSQL runs as another user and has to reach its folder.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -207,6 +207,58 @@ impl Platform {
         self.until(name, Duration::from_secs(90), "ready", is_ready).await
     }
 
+    /// Applies one app of organisation `default` by the API, without starting a client program first.
+    pub async fn put_app(&self, manifest: &str) -> anyhow::Result<()> {
+        let value: serde_json::Value = serde_saphyr::from_str(manifest)?;
+        let name = value["metadata"]["name"].as_str().context("no name")?.to_owned();
+        let url = format!("http://{API}/v1/orgs/default/apps/{name}");
+        let answer = self.http.put(url).bearer_auth(&self.token).json(&value).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+
+    /// Waits until the controller has nothing left to do for an app.
+    pub async fn until_done(&self, name: &str) -> anyhow::Result<App> {
+        let settled = |app: &App| says(app, ConditionType::Progressing, ConditionStatus::False, Reason::Settled);
+        self.until(name, Duration::from_secs(60), "settled", settled).await
+    }
+
+    /// Kills the platform's PostgreSQL without warning.
+    pub async fn kill_postgres(&self) -> anyhow::Result<()> {
+        let path = self.data_dir.join("postgres").join("postmaster.pid");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        kill9(text.lines().next().unwrap_or_default())
+    }
+
+    /// Kills the proxy without warning.
+    pub async fn kill_traefik(&self) -> anyhow::Result<()> {
+        let parent = self.server_pid().context("no server")?;
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+        let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let is_traefik = |pid: &&String| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
+            name.trim() == "traefik" && parent_of == Some(parent)
+        };
+        kill9(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}: {children}"))?)
+    }
+
+    /// Everything that the platform's database holds, as text.
+    pub async fn database_dump(&self) -> anyhow::Result<String> {
+        let socket = std::fs::read_to_string(self.data_dir.join("postgres").join("postmaster.pid"))?;
+        let mut lines = socket.lines();
+        let port = lines.nth(3).context("no port")?.to_owned();
+        let folder = lines.next().context("no socket folder")?.to_owned();
+        let output = Command::new("runuser")
+            .args(["-u", "postgres", "--", "pg_dumpall", "-h", &folder, "-p", &port, "-U", "postgres"])
+            .output()
+            .await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// A request through the edge: status and body.
     pub async fn get(&self, host: &str, path: &str) -> anyhow::Result<(u16, String)> {
         let answer = self.http.get(format!("http://{EDGE}{path}")).header(HOST, host).send().await?;
@@ -230,6 +282,11 @@ impl Platform {
     pub fn examples() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
     }
+}
+
+fn kill9(pid: &str) -> anyhow::Result<()> {
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).context("no pid")?;
+    Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
 }
 
 /// A condition of an app.

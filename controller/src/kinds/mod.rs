@@ -2,5 +2,4 @@
 //! `status` (pure).
 
 pub mod app;
-#[cfg(any())]
 pub mod node;

@@ -29,25 +29,24 @@ async fn deleting_an_app_leaves_nothing_and_its_name_can_be_used_again() -> anyh
 
 #[tokio::test]
 async fn foreign_objects_are_not_touched_and_a_taken_name_is_told() -> anyhow::Result<()> {
-    let mut platform = Platform::start().await?;
+    let platform = Platform::start().await?;
     let planted = platform.dockerd.plant_foreign_objects(IMAGE).await?;
+    assert!(planted.lines().count() >= 8, "{planted}");
     platform.deploy(&manifest("shop")).await?;
-    // A service in the very place where the next app's network would go: stop the server, so that the
-    // app's uid is known before anything of it exists.
-    platform.apply(&manifest("late").replace("replicas: 2", "replicas: 0")).await?;
-    platform.until_ready("late").await?;
-    platform.skyctl(&["delete", "app", "shop", "--wait", "--timeout", "60s"]).await?;
-    assert_eq!(platform.dockerd.foreign_objects().await?, planted, "a foreign object was changed");
+    let output = platform.skyctl(&["delete", "app", "shop", "--wait", "--timeout", "60s"]).await?;
+    assert_eq!(output.code, 0, "{output:?}");
 
-    // Take the name of a service that the next release will need.
-    let next = manifest("late").replace("replicas: 2", "replicas: 1");
-    platform.stop_server().await?;
-    let taken = platform.dockerd.take_network_name("late").await?;
-    platform.start_server().await?;
-    platform.apply(&next).await?;
+    // An app whose image cannot be resolved has a uid, but nothing on the engine yet: take its network's name.
+    platform.apply(&manifest("late").replace(IMAGE, "registry.invalid/late:1")).await?;
+    let uid = platform.app("late").await?.metadata.uid.expect("a uid");
+    let taken = skyswarm::kinds::app::names::network(&"late".parse()?, uid);
+    platform.dockerd.take_network_name(&taken).await?;
+    platform.apply(&manifest("late")).await?;
     let told = |app: &api_types::App| says(app, ConditionType::Accepted, ConditionStatus::False, Reason::NameTaken);
-    platform.until("late", Duration::from_secs(20), "told that its name is taken", told).await?;
+    platform.until("late", Duration::from_secs(30), "told that its name is taken", told).await?;
     assert_eq!(platform.dockerd.network_owner(&taken).await?, "somebody else");
+    assert!(platform.dockerd.service_names().await?.is_empty());
+    assert_eq!(platform.dockerd.foreign_objects().await?, planted, "a foreign object was changed");
     Ok(())
 }
 

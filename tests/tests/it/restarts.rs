@@ -65,7 +65,8 @@ async fn the_engine_is_killed_during_a_rollout() -> anyhow::Result<()> {
     platform.deploy(&manifest(1)).await?;
     platform.apply(&manifest(2)).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    platform.dockerd.kill9_and_restart().await?;
+    platform.dockerd.kill9().await?;
+    platform.dockerd.restart().await?;
     // While nothing answers, nobody may say Ready.
     let begun = Instant::now();
     loop {
