@@ -2,6 +2,7 @@
 //!
 //! The engine is not in play: the table of endpoints is set by hand, its addresses are small servers on
 //! loopback. Everything from the table on is real: publisher, provider, proxy, client.
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "helpers of tests fail by panic; measured times are shown")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
