@@ -198,3 +198,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn five_thousand_routes_are_rendered_in_a_moment() {
+    let routes: Vec<Route> =
+        (0..5000u32).map(|app| route(app, &format!("app{app}"), &[&format!("app{app}-acme.apps.example")], &["r1"])).collect();
+    let address = |number: u32| format!("10.{}.{}.{}:8080", number >> 16, (number >> 8) & 255, number & 255);
+    let table = table((0..10_000u32).map(|number| endpoint(number / 2, "r1", &address(number), true)));
+    let start = std::time::Instant::now();
+    let rendered = render(&routes, &table, &DocumentOptions::default()).expect("renders");
+    let json = rendered.to_json(1).expect("serialises");
+    eprintln!("{} bytes in {:?}", json.len(), start.elapsed());
+    assert_eq!(rendered.servers_by_key.values().map(Vec::len).sum::<usize>(), 10_000);
+    // A debug build on a busy machine; squares of five thousand would take far longer.
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+}

@@ -50,7 +50,7 @@ pub struct ProviderConfig {
 
 impl Default for ProviderConfig {
     fn default() -> Self {
-        Self { hold_current: Duration::from_secs(5), hold_missing: Duration::from_secs(40) }
+        Self { hold_current: Duration::from_secs(1), hold_missing: Duration::from_secs(40) }
     }
 }
 
@@ -64,7 +64,7 @@ struct Provider {
 }
 
 /// The endpoint, to be served on loopback or between nodes, never to tenants. Cancelling the token ends
-/// the answers that are held back, so that a server can shut down.
+/// the answers that are held back. Do that before Traefik is told to stop: it waits for its last poll.
 pub fn router(
     published: watch::Receiver<Option<Arc<Published>>>,
     token: &SecretString,

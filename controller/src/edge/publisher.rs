@@ -102,11 +102,16 @@ pub fn spawn(
     let (sender, published) = watch::channel(None);
     let kick = Arc::new(Notify::new());
     let now = Instant::now();
+    let save = watch::Sender::new(None);
+    if let Some(path) = config.known_good.clone() {
+        tokio::spawn(keep_saved(path, save.subscribe()));
+    }
     let publisher = Publisher {
         source,
         endpoints,
         config,
         sender,
+        save,
         kick: kick.clone(),
         reads: JoinSet::new(),
         read_at: now,
@@ -127,6 +132,7 @@ struct Publisher {
     endpoints: watch::Receiver<Arc<EndpointTable>>,
     config: PublisherConfig,
     sender: watch::Sender<Option<Arc<Published>>>,
+    save: watch::Sender<Option<Arc<Vec<Route>>>>,
     kick: Arc<Notify>,
     reads: JoinSet<Result<Vec<Route>, String>>,
     read_at: Instant,
@@ -201,7 +207,7 @@ impl Publisher {
                     let routes = Arc::new(routes);
                     self.routes = Some(routes.clone());
                     self.want_render();
-                    self.save(routes);
+                    self.save.send_replace(Some(routes));
                 }
             }
             Err(error) => {
@@ -234,17 +240,6 @@ impl Publisher {
             }
             Err(error) => tracing::error!(%error, "reading the last known routes ended without a result"),
         }
-    }
-
-    fn save(&self, routes: Arc<Vec<Route>>) {
-        let Some(path) = self.config.known_good.clone() else { return };
-        // Not waited for: a slow disk must not delay a route. Two writes cannot cross unnoticed for long,
-        // as the next change writes again; the file is a fallback, not a record.
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = known_good::write(&path, &routes) {
-                tracing::warn!(error = chain(&error), "the last known routes were not saved");
-            }
-        });
     }
 
     fn want_render(&mut self) {
@@ -299,6 +294,19 @@ impl Publisher {
         let until = *self.first_seen.get_or_insert(now) + self.config.settle;
         let waiting = table.endpoints.values().any(|endpoint| endpoint.last_check == Check::Pending);
         if waiting && now < until { Err(Some(until)) } else { Ok(()) }
+    }
+}
+
+/// Writes routes to the file as they change, one write after the other; a slow disk delays no route.
+async fn keep_saved(path: PathBuf, mut save: watch::Receiver<Option<Arc<Vec<Route>>>>) {
+    while save.changed().await.is_ok() {
+        let Some(routes) = save.borrow_and_update().clone() else { continue };
+        let path = path.clone();
+        match tokio::task::spawn_blocking(move || known_good::write(&path, &routes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "the last known routes were not saved"),
+            Err(error) => tracing::error!(%error, "saving the last known routes ended without a result"),
+        }
     }
 }
 

@@ -98,7 +98,7 @@ async fn an_endpoint_leaves_within_milliseconds_even_while_routes_cannot_be_read
     // The engine is away too: the table is no longer known to be current, and still counts.
     lab.observe(EndpointTable { observed_at: None, ..table([two[1].clone()]) });
     let last = lab.until("one", |last| servers(last, KEY).len() == 1).await;
-    println!("published {:?} after the change", start.elapsed());
+    eprintln!("published {:?} after the change", start.elapsed());
     assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
     assert_eq!(last.revision, 2);
     lab.observe(table([]));

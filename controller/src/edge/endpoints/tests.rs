@@ -111,7 +111,7 @@ async fn a_going_container_leaves_before_any_read_and_stays_out_although_the_eng
     let before = node.reads();
     node.hint(EngineHint::ContainerGoing { id: "c-t1".to_owned() });
     let took = until(&mut endpoints, "gone", |table| table.endpoints.is_empty()).await;
-    println!("removed {took:?} after the event");
+    eprintln!("removed {took:?} after the event");
     assert!(took < Duration::from_millis(20), "{took:?}");
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(node.reads() > before + 1, "the engine was read again");
@@ -193,4 +193,31 @@ async fn hanging_tasks_of_one_app_do_not_delay_the_checks_of_another() {
     let took = until(&mut endpoints, "ready", |table| ready(table, "t1")).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     drop(silent);
+}
+
+#[tokio::test]
+async fn ten_thousand_tasks_come_and_one_goes_without_delay() {
+    let node = TestNode::new();
+    let backlog = TcpListener::bind("0.0.0.0:0").await.expect("binds");
+    let port = backlog.local_addr().expect("has an address").port();
+    let accept = tokio::spawn(async move { while backlog.accept().await.is_ok() {} });
+    node.edit(|state| {
+        for number in 0..10_000u32 {
+            state.tasks.push(task(&format!("t{number}"), &format!("c{number}"), port));
+            let address = std::net::Ipv4Addr::new(127, 9, (number >> 8) as u8, (number & 255) as u8);
+            state.gateways.insert(format!("c{number}"), address.into());
+        }
+    });
+    let config = EndpointsConfig { max_probes_per_app: 256, ..EndpointsConfig::default() };
+    let mut endpoints = start(&node, config);
+    let all =
+        timeout(Duration::from_secs(60), endpoints.table.wait_for(|table| table.endpoints.values().filter(|e| e.ready).count() == 10_000));
+    let begin = Instant::now();
+    assert!(all.await.is_ok(), "not all became ready");
+    eprintln!("10,000 ready after {:?}", begin.elapsed());
+    node.hint(EngineHint::ContainerGoing { id: "c77".to_owned() });
+    let took = until(&mut endpoints, "gone", |table| !table.endpoints.contains_key("t77")).await;
+    eprintln!("removed from 10,000 after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    accept.abort();
 }
