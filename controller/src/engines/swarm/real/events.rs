@@ -12,6 +12,7 @@ use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptions;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{DockerSwarm, EngineHint};
@@ -19,11 +20,15 @@ use super::{DockerSwarm, EngineHint};
 /// A connection that lasted this long was a good one: the next wait starts from the shortest again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
+/// Hints that wait for a slow reader. When there are more, the connection is given up: a new `Connected`
+/// says what the lost ones would have said.
+const WAITING: usize = 1024;
+
 type Events = BoxStream<'static, Result<EventMessage, Error>>;
 
 enum State {
     Disconnected,
-    Connected { events: Events, since: Instant },
+    Connected { hints: mpsc::Receiver<EngineHint>, since: Instant },
 }
 
 /// Hints for ever.
@@ -38,7 +43,7 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
                     }
                     match connect(&engine).await {
                         Ok(events) => {
-                            let state = State::Connected { events, since: Instant::now() };
+                            let state = State::Connected { hints: pump(events), since: Instant::now() };
                             return Some((EngineHint::Connected, (engine, state, failures)));
                         }
                         Err(error) => {
@@ -48,15 +53,9 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
                         }
                     }
                 }
-                State::Connected { mut events, since } => match events.next().await {
-                    Some(Ok(event)) => match hint(&event) {
-                        Some(hint) => return Some((hint, (engine, State::Connected { events, since }, 0))),
-                        None => State::Connected { events, since },
-                    },
-                    end => {
-                        if let Some(Err(error)) = end {
-                            tracing::debug!(%error, "the engine's event stream ended");
-                        }
+                State::Connected { mut hints, since } => match hints.recv().await {
+                    Some(hint) => return Some((hint, (engine, State::Connected { hints, since }, 0))),
+                    None => {
                         failures = if since.elapsed() >= GOOD_CONNECTION { 1 } else { failures.saturating_add(1) };
                         State::Disconnected
                     }
@@ -65,6 +64,35 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
         }
     })
     .boxed()
+}
+
+/// Reads events in a task of its own, so that the subscription is in force, and its end is noticed, however
+/// late the hints are read. Dropping the receiver ends the task.
+fn pump(mut events: Events) -> mpsc::Receiver<EngineHint> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                () = sender.closed() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if let Some(hint) = hint(&event)
+                        && sender.try_send(hint).is_err()
+                    {
+                        return;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "the engine's event stream ended");
+                    return;
+                }
+                None => return,
+            }
+        }
+    });
+    receiver
 }
 
 /// Subscribes from the engine's own "now": the client library does not say when a subscription is in force,
