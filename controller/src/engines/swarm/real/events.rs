@@ -190,4 +190,32 @@ mod tests {
             assert_eq!(hint(&event), want, "{event:?}");
         }
     }
+
+    /// Answers `/info` and `/events`, each on a connection of its own.
+    async fn serve(listener: tokio::net::UnixListener, event: &'static str) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
+            let body = if request.starts_with("GET /info") { r#"{"SystemTime":"2026-01-02T03:04:05.6Z"}"# } else { event };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_read_is_a_reconnection() {
+        let folder = tempfile::tempdir().expect("folder");
+        let socket = folder.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).expect("socket");
+        let events = "{\"Type\":\"node\",\"Action\":\"update\",\"Actor\":{\"ID\":\"n\"}}\n{\"Type\":\"comet\",\"Action\":\"create\"}\n";
+        let server = tokio::spawn(serve(listener, events));
+        let options = super::super::EngineOptions { reconnect_base: Duration::from_millis(1), ..Default::default() };
+        let engine = DockerSwarm::connect(&format!("unix://{}", socket.display()), options).expect("client");
+        let seen: Vec<EngineHint> = hints(engine).take(4).collect().await;
+        server.abort();
+        let node = EngineHint::Changed { kind: "node", name: "n".into() };
+        assert_eq!(seen, [EngineHint::Connected, node.clone(), EngineHint::Connected, node]);
+    }
 }
