@@ -194,3 +194,25 @@ async fn a_registry_that_does_not_answer_is_unreachable_unless_the_image_is_here
     ensure!(matches!(absent, Err(EngineError::Unreachable { .. })), "{absent:?}");
     dockerd.stop().await
 }
+
+#[tokio::test]
+async fn an_engine_that_was_killed_leaves_no_process_behind() -> Result<()> {
+    let Some(mut dockerd) = lab().await? else { return Ok(()) };
+    let image = dockerd.import_busybox(TAG).await?;
+    let engine = dockerd.connect()?;
+    let id = engine.service_create(&shell("left-a", &image, "exec /bin/busybox sleep 1000000", 1)).await?;
+    let tasks = running(&engine, &id, 1).await?;
+    let container = tasks.into_iter().find(Task::is_running).context("running")?.container_id;
+    let state = dockerd.docker()?.inspect_container(&container, None).await?.state.unwrap_or_default();
+    let process = std::path::PathBuf::from(format!("/proc/{}/exe", state.pid.context("a process")?));
+    dockerd.kill9().await?;
+    ensure!(process.read_link().is_ok(), "containers outlive a killed engine, or this test shows nothing");
+    drop(dockerd);
+    for _ in 0..50 {
+        if process.read_link().is_err() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("{} still runs", process.display())
+}

@@ -102,7 +102,7 @@ fn resources(spec: &ServiceSpec) -> Option<models::TaskSpecResources> {
     let reserves = nano_cpus.is_some() || memory_bytes.is_some();
     (reserves || pids.is_some()).then(|| models::TaskSpecResources {
         limits: Some(models::Limit { nano_cpus, memory_bytes, pids }),
-        reservations: reserves.then(|| models::ResourceObject { nano_cpus, memory_bytes, generic_resources: None }),
+        reservations: reserves.then_some(models::ResourceObject { nano_cpus, memory_bytes, generic_resources: None }),
         ..Default::default()
     })
 }
