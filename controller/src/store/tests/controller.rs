@@ -167,7 +167,7 @@ async fn routes_and_observations_come_back_and_go_with_the_app(pool: PgPool) {
     store.route_put(&wanted, epoch).await.expect("writes");
     store.route_put(&wanted, epoch).await.expect("writes");
     assert_eq!(store.route_get(shop.uid).await.expect("reads").as_ref(), Some(&wanted));
-    assert_eq!(store.route_list().await.expect("lists"), [wanted.clone()]);
+    assert_eq!(store.route_list().await.expect("lists"), std::slice::from_ref(&wanted));
     store.observation_put(shop.uid, &json!({"log": "a\u{0}b"}), epoch).await.expect("writes");
     let (observed, at) = store.observation_get(shop.uid).await.expect("reads").expect("is there");
     assert_eq!((observed, at), (json!({"log": "a\u{fffd}b"}), start()));

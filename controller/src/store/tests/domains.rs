@@ -131,3 +131,24 @@ async fn organisations_that_swap_hosts_at_once_do_not_deadlock_for_users(pool: P
         }
     }
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_deadlock_between_organisations_is_tried_again_and_ends_as_a_conflict(pool: PgPool) {
+    let store = acme(&pool).await;
+    let with = |in_org: &str, hosts: serde_json::Value| app_in(in_org, "shop", json!({"domains": hosts}));
+    let items = [organization("other"), with("acme", json!(["a.example.com"])), with("other", json!(["b.example.com"]))];
+    apply(&store, &items).await.expect("applies");
+    // Both are held after they gave up their own host and before they ask for the other one's.
+    let mut gate = pool.begin().await.expect("begins");
+    sqlx::query("LOCK TABLE revisions IN EXCLUSIVE MODE").execute(&mut *gate).await.expect("locks");
+    let swap = |in_org: &'static str, host: &'static str| {
+        let store = store.clone();
+        tokio::spawn(async move { apply(&store, &[app_in(in_org, "shop", json!({"domains": [host]}))]).await })
+    };
+    let (one, two) = (swap("acme", "b.example.com"), swap("other", "a.example.com"));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    gate.rollback().await.expect("opens");
+    for result in [one.await.expect("runs"), two.await.expect("runs")] {
+        conflict(result);
+    }
+}

@@ -1,5 +1,6 @@
 //! Hints: seen once per change, never for status, and a resync after every gap.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,6 +8,8 @@ use sqlx::PgPool;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
+use crate::clock::SystemEntropy;
+use crate::store::watch::Patience;
 use crate::store::{StoreHint, Topic};
 
 async fn next(hints: &mut Receiver<StoreHint>) -> StoreHint {
@@ -116,4 +119,61 @@ async fn the_task_ends_with_its_receiver(pool: PgPool) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the listener's connection stays");
+}
+
+/// Forwards connections to the server until it is frozen; then it keeps them open and says nothing, as
+/// a network does that lost a host.
+struct Proxy {
+    dir: tempfile::TempDir,
+    frozen: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+impl Proxy {
+    fn start(pool: &PgPool) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let listener = tokio::net::UnixListener::bind(dir.path().join(".s.PGSQL.5432")).expect("binds");
+        let frozen = Arc::new(tokio::sync::watch::Sender::new(false));
+        let (options, freezer) = (pool.connect_options(), frozen.clone());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (options, mut frozen) = (options.clone(), freezer.subscribe());
+                tokio::spawn(async move {
+                    let path = options.get_socket().expect("these tests reach the server by a socket");
+                    let port = options.get_port();
+                    let mut server = tokio::net::UnixStream::connect(path.join(format!(".s.PGSQL.{port}"))).await.expect("connects");
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                        _ = frozen.wait_for(|frozen| *frozen) => {}
+                    }
+                    // Still open, but dead.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { dir, frozen }
+    }
+
+    async fn store(&self, pool: &PgPool) -> Store {
+        let database = pool.connect_options().get_database().expect("a database").to_owned();
+        let url = format!("postgres://postgres@localhost/{database}?host={}&port=5432", self.dir.path().display());
+        Store::connect(&url, Arc::new(ManualClock::at(start())), Arc::new(SystemEntropy)).await.expect("connects")
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_connection_that_went_silent_is_a_gap(pool: PgPool) {
+    let direct = acme(&pool).await;
+    let proxy = Proxy::start(&pool);
+    let patience = Patience { idle: Duration::from_millis(100), answer: Duration::from_millis(300) };
+    let mut hints = proxy.store(&pool).await.watch_with(patience);
+    assert_eq!(next(&mut hints).await, StoreHint::Resync);
+    // Quiet for much longer than the limit, but the server answers when it is asked.
+    silence(&mut hints).await;
+    proxy.frozen.send_replace(true);
+    apply(&direct, &[app("shop", json!({}))]).await.expect("applies, unheard");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.frozen.send_replace(false);
+    assert_eq!(next(&mut hints).await, StoreHint::Resync);
+    apply(&direct, &[app("blog", json!({}))]).await.expect("applies");
+    assert_eq!(next(&mut hints).await, StoreHint::Changed(Topic::Apps));
 }
