@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::Kind;
+use crate::kinds::app::Verdict;
 use crate::name::ProcessName;
 
 /// A list of objects.
@@ -101,6 +102,27 @@ pub struct ScaleRequest {
     /// Makes the write conditional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
+}
+
+/// One generation of an app, as its history shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionInfo {
+    /// The generation.
+    pub generation: i64,
+    /// Name of the token that wrote it.
+    pub author: String,
+    /// From where, such as `apply` or `scale`.
+    pub source: String,
+    /// When.
+    pub time: DateTime<Utc>,
+    /// Outcome.
+    pub verdict: Verdict,
+    /// The image as it was written.
+    pub image: String,
+    /// The exact image that it was resolved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_image: Option<String>,
 }
 
 /// One line of an app's log; the log route answers with one JSON document per line.

@@ -1,1 +1,48 @@
-//! api.
+//! The HTTP API: what users, the command line and the dashboard talk to.
+//!
+//! ```text
+//! listener ─▶ serve ─▶ layers (request id, span, metrics, problems, panics, deadline)
+//!                        └─▶ routes/<kind> ─▶ auth (TenantCtx | PlatformCtx) ─▶ admission ─▶ Backend (Postgres)
+//! ```
+//!
+//! The API reads and writes the database and nothing else: it never talks to an engine. Plans come from
+//! the stored observation through [`Planner`]; logs come through [`LogSource`], which the process that
+//! holds the engine hands in.
+//!
+//! How it can be misused: a handler that takes [`backend::Backend`] from anywhere but its context
+//! (`TenantCtx`, `PlatformCtx`, `Caller`) would answer without checking the token. So the backend is
+//! reachable only through these, and a test asks every documented route without a token.
+
+mod admission;
+mod auth;
+pub mod backend;
+mod docs;
+pub mod error;
+mod examples;
+mod extract;
+mod layers;
+mod metrics;
+pub mod openapi;
+mod routes;
+pub mod serve;
+pub mod state;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+pub use metrics::ApiMetrics;
+pub use serve::serve;
+pub use state::{ApiState, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck};
+
+/// The whole API as a service. Streams end when `shutdown` is cancelled.
+pub fn router(state: ApiState, shutdown: CancellationToken) -> Router {
+    let core = Arc::new(state::Core::new(state, shutdown));
+    let (router, _) = openapi::build();
+    layers::wrap(router, &core).with_state(core)
+}

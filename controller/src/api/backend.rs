@@ -1,0 +1,129 @@
+//! What the API needs of the database: the store's methods that handlers call, and no others.
+//!
+//! It is a trait so that routes, roles and problem documents can be tested without a server; the real
+//! store is the only other implementation. It is no general repository: add a method only when a route
+//! needs it.
+
+use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::event::Event;
+use api_types::{AppName, Domain, EnvKey, FieldError, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::store::{AppRecord, Revision};
+
+/// An error of any kind, kept as a cause.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The database does not answer; the same request may succeed later.
+    #[error("the database does not answer")]
+    Unavailable(#[source] Cause),
+    /// Anything else; our fault.
+    #[error("the database could not serve the request")]
+    Internal(#[source] Cause),
+}
+
+/// Why a write was refused. `item` is the index in the list that was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteFailure {
+    /// Stale version, or a unique name in use. Nothing was written.
+    #[error("{detail}")]
+    Conflict {
+        /// Which item.
+        item: usize,
+        /// What to tell the user.
+        detail: String,
+    },
+    /// Not valid in the light of what is stored. Nothing was written.
+    #[error("{} fields are not valid", errors.len())]
+    Invalid {
+        /// Every error with its item.
+        errors: Vec<(usize, FieldError)>,
+    },
+    /// Something that the write refers to does not exist. Nothing was written.
+    #[error("{detail}")]
+    NotFound {
+        /// Which item.
+        item: usize,
+        /// What to tell the user.
+        detail: String,
+    },
+    /// The write itself failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// Who writes, and from where. Kept with the revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteContext {
+    /// Name of the token.
+    pub author: String,
+    /// The route's word, such as `apply` or `scale`.
+    pub source: String,
+    /// Check everything, write nothing.
+    pub dry_run: bool,
+}
+
+/// Result of a read.
+pub type Read<T> = Result<T, BackendError>;
+/// Result of a write.
+pub type Write<T> = Result<T, WriteFailure>;
+
+/// See the module.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Answers when the database does.
+    async fn ping(&self) -> Read<()>;
+    /// Whose token this is, if it is one.
+    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>>;
+
+    /// Writes all items in one transaction, or none.
+    async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>>;
+
+    /// One app.
+    async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>>;
+    /// Apps by name.
+    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>>;
+    /// Asks for deletion; `None` when there is no such app.
+    async fn app_delete(&self, org: &OrgName, name: &AppName, resource_version: Option<i64>, cx: &WriteContext)
+    -> Write<Option<AppRecord>>;
+    /// Changes replicas; `None` when there is no such app.
+    async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>>;
+    /// A stored secret, to compare with a wanted one.
+    async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>>;
+    /// Newest first.
+    async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>>;
+    /// What the controller last observed of an app, and when.
+    async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>>;
+
+    /// One organisation.
+    async fn org_get(&self, org: &OrgName) -> Read<Option<Organization>>;
+    /// Organisations by name.
+    async fn org_list(&self) -> Read<Vec<Organization>>;
+    /// Deletes an empty organisation; `false` when there is none.
+    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool>;
+
+    /// Domains by host.
+    async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>>;
+    /// One domain, of any organisation.
+    async fn domain_get(&self, host: &Host) -> Read<Option<Domain>>;
+    /// Deletes a free-standing domain; `false` when there is none.
+    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool>;
+
+    /// Nodes by name.
+    async fn node_list(&self) -> Read<Vec<Node>>;
+    /// Events, newest last.
+    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>>;
+
+    /// All settings, also those that show their default.
+    async fn setting_list(&self) -> Read<Vec<Setting>>;
+    /// One setting; `None` when there is no such key.
+    async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>>;
+    /// Goes back to the default.
+    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()>;
+}

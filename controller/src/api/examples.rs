@@ -1,0 +1,186 @@
+//! Examples of the OpenAPI document. A test reads each back as its type, so that none can go stale.
+
+use serde_json::{Value, json};
+
+pub(super) fn list(item: Value) -> Value {
+    json!({"items": [item]})
+}
+
+pub(super) fn healthy() -> Value {
+    json!({"ok": true, "checks": {}})
+}
+pub(super) fn ready() -> Value {
+    json!({"ok": true, "checks": {"database": "ok"}})
+}
+pub(super) fn unready() -> Value {
+    json!({"ok": false, "checks": {"database": "the database does not answer"}})
+}
+pub(super) fn metrics() -> Value {
+    json!("# HELP skyswarm_api_requests Requests by route template and status class.\n# TYPE skyswarm_api_requests counter\n# EOF\n")
+}
+pub(super) fn document_head() -> Value {
+    json!({"openapi": "3.1.0", "info": {"title": "Skyswarm", "version": env!("CARGO_PKG_VERSION")}, "paths": {}})
+}
+pub(super) fn version() -> Value {
+    json!({"version": env!("CARGO_PKG_VERSION"), "apiVersions": ["skyswarm.dev/v1"]})
+}
+pub(super) fn whoami() -> Value {
+    json!({"name": "ci", "org": "acme", "role": "member"})
+}
+
+pub(super) fn organization_manifest() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": "acme"},
+        "spec": {"displayName": "Acme Ltd"},
+    })
+}
+pub(super) fn organization() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Organization",
+        "metadata": {"name": "acme", "uid": "0198c0de-0000-7000-8000-000000000001", "resourceVersion": "3", "creationTimestamp": "2026-01-31T12:00:00Z"},
+        "spec": {"displayName": "Acme Ltd"},
+        "status": {"apps": 1},
+    })
+}
+
+pub(super) fn app_manifest() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "shop"},
+        "spec": {
+            "image": "registry.example/shop:1.4",
+            "env": {"LOG_LEVEL": "info"},
+            "secrets": {"STRIPE_KEY": "sk_live_…"},
+            "processes": {"web": {"port": 8080, "replicas": 2, "health": {"path": "/healthz"}}, "worker": {"command": ["bin/worker"]}},
+            "domains": ["shop.example.com"],
+        },
+    })
+}
+pub(super) fn app() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "App",
+        "metadata": {
+            "name": "shop", "org": "acme", "uid": "0198c0de-0000-7000-8000-000000000002", "generation": 4, "resourceVersion": "17",
+            "labels": {"team": "core"}, "creationTimestamp": "2026-01-31T12:00:00Z",
+        },
+        "spec": {
+            "image": "registry.example/shop:1.4",
+            "env": {"LOG_LEVEL": "info"},
+            "secrets": {"STRIPE_KEY": null},
+            "processes": {
+                "web": {"port": 8080, "replicas": 2, "health": {"path": "/healthz", "interval": "5s", "timeout": "2s", "failureThreshold": 3}, "stopGracePeriod": "10s"},
+                "worker": {"command": ["bin/worker"], "replicas": 1, "stopGracePeriod": "10s"},
+            },
+            "domains": ["shop.example.com"],
+            "rollout": {"order": "start-first", "parallelism": 1, "healthWindow": "10s", "progressDeadline": "5m"},
+        },
+        "status": {
+            "observedGeneration": 4,
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Serving", "message": "generation 4 answers at http://shop-acme.apps.example.com",
+                "observedGeneration": 4, "lastTransitionTime": "2026-01-31T12:00:20Z",
+            }],
+            "servingGeneration": 4,
+            "provenGeneration": 4,
+            "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
+            "processes": {"web": {"desired": 2, "running": 2, "updated": 2, "ready": 2}, "worker": {"desired": 1, "running": 1, "updated": 1, "ready": 1}},
+            "urls": ["http://shop-acme.apps.example.com", "http://shop.example.com"],
+        },
+    })
+}
+pub(super) fn app_deleting() -> Value {
+    let mut app = app();
+    if let Some(metadata) = app.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("deletionTimestamp".to_owned(), json!("2026-02-01T09:30:00Z"));
+        metadata.insert("finalizers".to_owned(), json!(["skyswarm.dev/swarm"]));
+    }
+    app
+}
+
+pub(super) fn apply_request() -> Value {
+    json!({"items": [app_manifest(), domain_manifest()]})
+}
+pub(super) fn apply_everywhere_request() -> Value {
+    let mut app = app_manifest();
+    if let Some(metadata) = app.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("org".to_owned(), json!("acme"));
+    }
+    json!({"items": [organization_manifest(), app]})
+}
+pub(super) fn apply_response() -> Value {
+    json!({
+        "results": [
+            {"kind": "App", "org": "acme", "name": "shop", "action": "configured", "generation": 4, "resourceVersion": "17"},
+            {"kind": "Domain", "org": "acme", "name": "www.shop.example.com", "action": "created", "generation": 0, "resourceVersion": "18"},
+        ],
+        "dryRun": false,
+    })
+}
+pub(super) fn plan() -> Value {
+    json!({
+        "name": "shop", "action": "configured", "observedAt": "2026-01-31T12:00:20Z",
+        "steps": [
+            {"action": "CreateService", "description": "create service shop-c0de0002-web-1a2b3c4 with 1 replica"},
+            {"action": "ScaleService", "description": "scale service shop-c0de0002-web-9f8e7d6 from 2 to 1"},
+        ],
+    })
+}
+pub(super) fn scale() -> Value {
+    json!({"processes": {"web": 3, "worker": 1}, "resourceVersion": "17"})
+}
+pub(super) fn event() -> Value {
+    json!({
+        "id": 42, "kind": "App", "name": "shop", "type": "Normal", "reason": "CreateService", "message": "created service shop-c0de0002-web-1a2b3c4",
+        "generation": 4, "count": 1, "firstSeen": "2026-01-31T12:00:02Z", "lastSeen": "2026-01-31T12:00:02Z",
+    })
+}
+pub(super) fn revision() -> Value {
+    json!({
+        "generation": 4, "author": "ci", "source": "apply", "time": "2026-01-31T12:00:00Z",
+        "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
+        "image": "registry.example/shop:1.4",
+        "resolvedImage": "registry.example/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    })
+}
+pub(super) fn log_line() -> Value {
+    json!({"time": "2026-01-31T12:00:05Z", "process": "web", "replica": "web.2", "stream": "stdout", "line": "listening on 8080"})
+}
+
+pub(super) fn domain_manifest() -> Value {
+    json!({"apiVersion": "skyswarm.dev/v1", "kind": "Domain", "metadata": {"name": "www.shop.example.com"}, "spec": {"app": "shop"}})
+}
+pub(super) fn domain() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Domain",
+        "metadata": {"name": "www.shop.example.com", "org": "acme", "uid": "0198c0de-0000-7000-8000-000000000003", "resourceVersion": "18"},
+        "spec": {"app": "shop"},
+        "status": {"conditions": []},
+    })
+}
+
+pub(super) fn node() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {},
+        "status": {
+            "id": "x2o0i1kzq9", "role": "manager", "availability": "active", "state": "ready", "leader": true, "address": "192.0.2.10",
+            "engineVersion": "28.5.2", "cpuMillis": 4000, "memoryBytes": 8_589_934_592_i64, "conditions": [], "observedAt": "2026-01-31T12:00:20Z",
+        },
+    })
+}
+
+pub(super) fn setting_spec() -> Value {
+    json!({"value": "apps.example.com"})
+}
+pub(super) fn setting() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Setting", "metadata": {"name": "edge.default_domain", "resourceVersion": "5"},
+        "spec": {"value": "apps.example.com"},
+        "status": {"description": "Domain under which every app gets a name of its own.", "valueType": "host", "default": "apps.localhost", "isDefault": false},
+    })
+}
+pub(super) fn setting_default() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Setting", "metadata": {"name": "edge.default_domain"},
+        "spec": {"value": "apps.localhost"},
+        "status": {"description": "Domain under which every app gets a name of its own.", "valueType": "host", "default": "apps.localhost", "isDefault": true},
+    })
+}

@@ -1,0 +1,97 @@
+//! Plan: the steps that the controller would take, from what it last observed. Nothing is written.
+
+use std::collections::BTreeSet;
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::post_with;
+use api_types::api::{ApplyAction, PlanResponse, Role};
+use api_types::kinds::app::AppSpec;
+use api_types::{App, AppName, EnvKey, Host, Kind, Manifest};
+use axum::Json;
+
+use crate::api::admission::admit_put;
+use crate::api::auth::{Reads, TenantCtx};
+use crate::api::docs::{Examples, Tag, describe};
+use crate::api::error::ApiResult;
+use crate::api::extract::{Name, OptionalBody};
+use crate::api::state::{PlanInput, SharedCore};
+use crate::api::{examples, view};
+use crate::store::AppRecord;
+
+pub(super) fn routes() -> ApiRouter<SharedCore> {
+    ApiRouter::new().api_route(
+        "/v1/orgs/{org}/apps/{name}/plan",
+        post_with(plan, |op| {
+            describe(
+                op,
+                Tag::Apps,
+                "planApp",
+                "Plan an app",
+                "The steps that the controller would take for the manifest in the body, or, without a body, for the stored one. Computed \
+                 from what the controller last observed (`observedAt`); nothing is written. With a body it needs the role member, since it \
+                 tells whether a secret would change.",
+            )
+            .request_example(examples::app_manifest())
+            .answer_example(200, examples::plan())
+        }),
+    )
+}
+
+async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(body, _): OptionalBody<App>) -> ApiResult<Json<PlanResponse>> {
+    let wanted = match &body {
+        Some(body) => {
+            ctx.caller.require(Role::Member)?;
+            Some(admit_put(body, Kind::App, name.as_str(), Some(&ctx.org))?)
+        }
+        None => None,
+    };
+    let current = ctx.backend().app_get(&ctx.org, &name).await?;
+    let (spec, action, changed_secrets) = match (wanted, &current) {
+        (Some(manifest), _) => {
+            let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes("plan", true)).await?;
+            let action = results.first().map_or(ApplyAction::Unchanged, |result| result.action);
+            let Manifest::App(app) = manifest else { return Err(ctx.no_such_app(&name)) };
+            let changed = changed_secrets(&ctx, current.as_ref(), &app.spec).await?;
+            (view::without_secrets(app.spec), action, changed)
+        }
+        (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new()),
+        (None, None) => return Err(ctx.no_such_app(&name)),
+    };
+    let custom_hosts = custom_hosts(&ctx, &name, &spec).await?;
+    let observation = match &current {
+        Some(record) => ctx.backend().observation_get(record.uid).await?,
+        None => None,
+    };
+    let (observed, observed_at) = observation.map_or((None, None), |(value, at)| (Some(value), Some(at)));
+    let input = PlanInput { current, wanted: spec, changed_secrets, custom_hosts, observed };
+    let steps = ctx.caller.api().planner.plan(input);
+    Ok(Json(PlanResponse { name: name.into(), action, steps, observed_at }))
+}
+
+/// Keys whose value would be new or another one.
+async fn changed_secrets(ctx: &TenantCtx<Reads>, current: Option<&AppRecord>, wanted: &AppSpec) -> ApiResult<BTreeSet<EnvKey>> {
+    let mut changed = BTreeSet::new();
+    for (key, value) in &wanted.secrets {
+        let stored = current.and_then(|record| record.secret_versions.get(key).map(|version| (record.uid, *version)));
+        let same = match (value, stored) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(value), Some((uid, version))) => {
+                ctx.backend().secret_value(uid, &ctx.org, key, version).await?.is_some_and(|stored| stored == *value)
+            }
+        };
+        if !same {
+            changed.insert(key.clone());
+        }
+    }
+    Ok(changed)
+}
+
+/// The spec's hosts, and free-standing domains that point to the app.
+async fn custom_hosts(ctx: &TenantCtx<Reads>, name: &AppName, spec: &AppSpec) -> ApiResult<Vec<Host>> {
+    let domains = ctx.backend().domain_list(Some(&ctx.org)).await?;
+    let standing = domains.into_iter().filter(|domain| domain.spec.app == *name && domain.metadata.owner.is_none());
+    let hosts: BTreeSet<Host> =
+        standing.filter_map(|domain| domain.metadata.name.parse().ok()).chain(spec.domains.iter().cloned()).collect();
+    Ok(hosts.into_iter().collect())
+}

@@ -1,0 +1,91 @@
+//! The routes, one module per kind. A route that is not registered here does not exist, and every one is in
+//! the OpenAPI document.
+
+mod app_history;
+mod app_logs;
+mod app_plan;
+mod app_scale;
+mod apply;
+mod apps;
+mod domains;
+mod nodes;
+mod orgs;
+mod server;
+mod settings;
+
+use aide::OperationOutput;
+use aide::axum::ApiRouter;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response as DocResponse, StatusCode as DocStatus};
+use axum::Json;
+use axum::http::header::ETAG;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::error::ApiResult;
+use super::state::SharedCore;
+
+/// All routes.
+pub(super) fn all() -> ApiRouter<SharedCore> {
+    ApiRouter::new()
+        .merge(server::routes())
+        .merge(apply::routes())
+        .merge(orgs::routes())
+        .merge(apps::routes())
+        .merge(app_plan::routes())
+        .merge(app_scale::routes())
+        .merge(app_history::routes())
+        .merge(app_logs::routes())
+        .merge(domains::routes())
+        .merge(nodes::routes())
+        .merge(settings::routes())
+}
+
+/// Query of a write.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WriteParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// An object with its version as `ETag`, and the status of what was done.
+struct Object<T> {
+    status: StatusCode,
+    version: Option<String>,
+    body: T,
+}
+
+impl<T> Object<T> {
+    fn ok(version: Option<String>, body: T) -> Self {
+        Self { status: StatusCode::OK, version, body }
+    }
+    fn with(status: StatusCode, version: Option<String>, body: T) -> Self {
+        Self { status, version, body }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Object<T> {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(value) = self.version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+            response.headers_mut().insert(ETAG, value);
+        }
+        response
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Object<T> {
+    type Inner = T;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<DocResponse> {
+        Json::<T>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Vec<(Option<DocStatus>, DocResponse)> {
+        Json::<T>::inferred_responses(ctx, operation)
+    }
+}
+
+type ObjectResult<T> = ApiResult<Object<T>>;

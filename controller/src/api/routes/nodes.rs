@@ -1,0 +1,40 @@
+//! Nodes: machines of the Swarm, as the controller last observed them. Read-only, for platform tokens.
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use api_types::Node;
+use api_types::api::List;
+use axum::Json;
+
+use crate::api::auth::{PlatformCtx, Reads};
+use crate::api::docs::{Examples, Tag, describe};
+use crate::api::error::{ApiError, ApiResult};
+use crate::api::examples;
+use crate::api::extract::{Name, NodeName, excerpt};
+use crate::api::state::SharedCore;
+
+pub(super) fn routes() -> ApiRouter<SharedCore> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/nodes",
+            get_with(list, |op| {
+                describe(op, Tag::Platform, "listNodes", "List nodes", "Machines of the Swarm, as last observed.")
+                    .answer_example(200, examples::list(examples::node()))
+            }),
+        )
+        .api_route(
+            "/v1/nodes/{name}",
+            get_with(get, |op| {
+                describe(op, Tag::Platform, "getNode", "Get a node", "One machine, as last observed.").answer_example(200, examples::node())
+            }),
+        )
+}
+
+async fn list(ctx: PlatformCtx<Reads>) -> ApiResult<Json<List<Node>>> {
+    Ok(Json(List { items: ctx.backend().node_list().await? }))
+}
+
+async fn get(ctx: PlatformCtx<Reads>, Name(NodeName(name)): Name<NodeName>) -> ApiResult<Json<Node>> {
+    let found = ctx.backend().node_list().await?.into_iter().find(|node| node.metadata.name == name);
+    found.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no node \"{}\"", excerpt(&name))))
+}

@@ -1,0 +1,162 @@
+//! What the API is given by `boot`: the database, the planner, the log source, limits.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::api::{LogLine, PlanStep};
+use api_types::{AppSpec, EnvKey, Host, ProcessName};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::Backend;
+use super::metrics::ApiMetrics;
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::store::AppRecord;
+
+/// Everything that the API uses. Built once by `boot`; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The database.
+    pub backend: Arc<dyn Backend>,
+    /// Computes the steps of a plan.
+    pub planner: Arc<dyn Planner>,
+    /// Reads logs.
+    pub logs: Arc<dyn LogSource>,
+    /// Further checks of `/readyz`; the database is always checked.
+    pub checks: Vec<Arc<dyn ReadyCheck>>,
+    /// Counts requests.
+    pub metrics: Arc<ApiMetrics>,
+    /// The text that `/metrics` answers.
+    pub metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Ids of requests.
+    pub entropy: SharedEntropy,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Limits of the API. The defaults are what production uses; tests make them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body in bytes.
+    pub body: usize,
+    /// Longest time until a response begins. Streams go on after it.
+    pub deadline: Duration,
+    /// Requests under way at once; more are refused with 503.
+    pub concurrency: usize,
+    /// Log streams under way at once; more are refused with 429.
+    pub streams: usize,
+    /// Open connections; more wait in the listener's backlog.
+    pub connections: usize,
+    /// Longest time for a request's head, also for the first byte of a connection.
+    pub header_read: Duration,
+    /// Longest time for requests to end after shutdown was asked for.
+    pub drain: Duration,
+    /// Longest time of one readiness check.
+    pub check: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 4 * 1024 * 1024,
+            deadline: Duration::from_secs(30),
+            concurrency: 256,
+            streams: 128,
+            connections: 2048,
+            header_read: Duration::from_secs(20),
+            drain: Duration::from_secs(10),
+            check: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What a plan is computed from. It holds no secret value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanInput {
+    /// The app as it is stored; `None` for a new one.
+    pub current: Option<AppRecord>,
+    /// The wanted spec, valid; secret values are `None`.
+    pub wanted: AppSpec,
+    /// Keys whose secret value would be new or another one. Keys that would be removed are in
+    /// `current.spec.secrets` and not in `wanted.secrets`.
+    pub changed_secrets: BTreeSet<EnvKey>,
+    /// Custom hosts that the app would have: those of `wanted`, and free-standing domains that point to it. Sorted.
+    pub custom_hosts: Vec<Host>,
+    /// What the controller last observed; `None` when it did not look yet.
+    pub observed: Option<Value>,
+}
+
+/// Computes steps. Pure: the same input gives the same steps.
+pub trait Planner: Send + Sync + 'static {
+    /// The steps, in order; none when nothing would change.
+    fn plan(&self, input: PlanInput) -> Vec<PlanStep>;
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogQuery {
+    /// Go on with new lines until the client goes away.
+    pub follow: bool,
+    /// Only this process type; it exists.
+    pub process: Option<ProcessName>,
+    /// Only lines since then.
+    pub since: Option<DateTime<Utc>>,
+    /// Only this many of the last lines of each replica.
+    pub tail: Option<u32>,
+}
+
+/// Why logs cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// The engine or the log store does not answer.
+    #[error("logs cannot be read now: {detail}")]
+    Unavailable {
+        /// Which part, and what it said; shown to the user.
+        detail: String,
+    },
+}
+
+/// A stream of log lines.
+pub type LogLines = BoxStream<'static, Result<LogLine, LogError>>;
+
+/// Where logs come from.
+#[async_trait]
+pub trait LogSource: Send + Sync + 'static {
+    /// Lines of an app's replicas. Dropping the stream ends the reading.
+    async fn logs(&self, app: &AppRecord, query: LogQuery) -> Result<LogLines, LogError>;
+}
+
+/// A part that must answer before the server is ready.
+#[async_trait]
+pub trait ReadyCheck: Send + Sync + 'static {
+    /// The part's word in the answer.
+    fn name(&self) -> &'static str;
+    /// `Err` says in one line what is wrong. Called with a deadline.
+    async fn check(&self) -> Result<(), String>;
+}
+
+/// The state of one router: what `boot` gave, and the permits.
+pub(super) struct Core {
+    pub(super) state: ApiState,
+    pub(super) requests: Arc<Semaphore>,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Core {
+    pub(super) fn new(state: ApiState, shutdown: CancellationToken) -> Self {
+        let requests = Arc::new(Semaphore::new(state.limits.concurrency));
+        let streams = Arc::new(Semaphore::new(state.limits.streams));
+        Self { state, requests, streams, shutdown }
+    }
+}
+
+/// How handlers and extractors share the core.
+pub(super) type SharedCore = Arc<Core>;
