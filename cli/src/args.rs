@@ -115,3 +115,20 @@ pub struct WaitArgs {
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub timeout: HumanDuration,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_holds_together_and_every_verb_has_examples() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let plain = ["whoami", "version"].contains(&verb.get_name());
+            assert!(plain || verb.get_after_help().is_some(), "{} has no examples", verb.get_name());
+        }
+    }
+}
