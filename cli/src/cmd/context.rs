@@ -56,7 +56,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
     let path = Config::path()?;
     let mut config = Config::load(&path)?;
     match args.what {
-        What::List => return list(&config),
+        What::List => list(&config),
         What::Use { name } => {
             config.contexts.get(&name).ok_or_else(|| config.unknown(&name))?;
             config.current_context = Some(name.clone());
