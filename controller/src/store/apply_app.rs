@@ -1,7 +1,5 @@
 //! Apply, for apps: what changed, secrets, limits, and hosts in their manifests.
 
-use std::collections::BTreeSet;
-
 use api_types::api::ApplyAction;
 use api_types::{FieldError, Host, Kind};
 use uuid::Uuid;
@@ -42,13 +40,10 @@ impl Apply<'_> {
                 self.reject(item.head.item, too_many_replicas(path, process.replicas, max_replicas));
             }
         }
-        let mut seen = BTreeSet::new();
         for (at, host) in item.spec.domains.iter().enumerate() {
             let path = format!("spec.domains[{at}]");
             if let Some(error) = self.host_refused(&path, host) {
                 self.reject(item.head.item, error);
-            } else if !seen.insert(host) {
-                self.reject(item.head.item, FieldError::new(path, format!("{host} is in the list twice")));
             }
         }
     }

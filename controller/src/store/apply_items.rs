@@ -135,12 +135,18 @@ fn check_display_name(item: usize, spec: &OrganizationSpec) -> Result<(), WriteE
     Err(WriteError::invalid(item, FieldError::new("spec.displayName", message)))
 }
 
-/// Takes the values out, so that nothing behind this line can store or print them by accident.
+/// Checks the spec as a whole and takes the secret values out, so that nothing behind this line can
+/// store or print them by accident.
 fn split_secrets(item: usize, object: &App) -> Result<(AppSpec, BTreeMap<EnvKey, Option<SecretValue>>), WriteError> {
+    // Again, although the API did: nothing else that writes apps can leave it out.
+    let errors = api_types::check::semantic_app(&object.spec);
+    if !errors.is_empty() {
+        return Err(WriteError::Invalid { errors: errors.into_iter().map(|error| (item, error)).collect() });
+    }
     let secrets = object.spec.secrets.clone();
     let mut spec = object.spec.clone();
     spec.secrets.values_mut().for_each(|value| *value = None);
-    // jsonb refuses NUL, and so do environments and arguments of processes.
+    // jsonb refuses NUL wherever it is.
     let json = serde_json::to_value(&spec)
         .map_err(|error| WriteError::invalid(item, FieldError::new("spec", format!("it cannot be stored: {error}"))))?;
     match nul_path(&json, "spec") {

@@ -130,6 +130,7 @@ impl Data {
                 uid,
                 generation: before.as_ref().map_or(0, |record| record.generation) + 1,
                 resource_version: self.next(),
+                desired_version: 1,
                 labels: app.metadata.labels.clone(),
                 finalizers: vec!["skyswarm.dev/swarm".to_owned()],
                 created_at: epoch(),

@@ -134,9 +134,20 @@ async fn what_cannot_be_parsed_or_stored_is_told_with_its_path(pool: PgPool) {
     let mut misnamed = app("shop", json!({}));
     misnamed.metadata_mut().name = "Shop!".to_owned();
     let nul = app("nul", json!({"env": {"A": "a\u{0}b"}}));
-    let errors = invalid(apply(&store, &[homeless, misnamed, nul, app("twice", json!({})), app("twice", json!({}))]).await);
+    let nul_path = app("nul-path", json!({"processes": {"web": {"port": 80, "health": {"path": "/\u{0}"}}}}));
+    let same_host = app("same-host", json!({"domains": ["a.example.com", "a.example.com"]}));
+    let items = [homeless, misnamed, nul, app("twice", json!({})), app("twice", json!({})), nul_path, same_host];
+    let errors = invalid(apply(&store, &items).await);
     let paths: Vec<(usize, &str)> = errors.iter().map(|(item, path, _)| (*item, path.as_str())).collect();
-    assert_eq!(paths, [(0, "metadata.org"), (1, "metadata.name"), (2, "spec.env.A"), (4, "metadata.name")]);
+    let expected = [
+        (0, "metadata.org"),
+        (1, "metadata.name"),
+        (2, "spec.env.A"),
+        (4, "metadata.name"),
+        (5, "spec.processes.web.health.path"),
+        (6, "spec.domains[1]"),
+    ];
+    assert_eq!(paths, expected);
     match apply(&store, &[app("ok", json!({})), app_in("nowhere", "shop", json!({}))]).await {
         Err(WriteError::NotFound { item: 1, detail }) => assert!(detail.contains("\"nowhere\"") && detail.contains("create"), "{detail}"),
         other => panic!("{other:?}"),
