@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   skyctl plan -f app.yaml     the steps that applying this would lead to
   skyctl plan shop            the steps that are left for an app as it is
+  skyctl plan -f . -o json    for programs: a list with one plan for each app
 
 A plan is computed from what the controller last observed; nothing is written.";
 
@@ -29,6 +30,20 @@ pub struct Args {
     /// File or directory with manifests; - is the standard input. May be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub files: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = PlanFormat::Text)]
+    pub output: PlanFormat,
+}
+
+/// Forms of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlanFormat {
+    /// Lines for people.
+    Text,
+    /// A list of plans as the server sent them.
+    Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// Runs the verb.
@@ -40,7 +55,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         let name = crate::resource::app(&word)?;
         let org = session.org().await?;
         return match session.client.post::<PlanResponse>(&routes::app(&org, &name, "plan"), &[], &()).await {
-            Ok(plan) => show(&plan),
+            Ok(plan) => show_all(&[plan], args.output),
             Err(error) => Err(session.with_similar(error, Kind::App, &org, &name).await),
         };
     }
@@ -52,7 +67,10 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
             Err(error) => return Err(located(error, loaded, Some(index))),
         }
     }
-    plans.iter().try_for_each(show)?;
+    show_all(&plans, args.output)?;
+    if args.output != PlanFormat::Text {
+        return Ok(());
+    }
     for document in loaded.documents.iter().filter(|document| document.kind != Kind::App) {
         let name = format!("{}/{}", document.kind.as_str().to_lowercase(), document.name);
         output::line(&format!("{}  no steps: only apps are planned; see apply --dry-run", paint(BOLD, &name)))?;
@@ -65,6 +83,14 @@ async fn plan(session: &Session, loaded: &Loaded, index: usize) -> Result<Option
     let org: OrgName =
         document.org().unwrap_or_default().parse().map_err(|error: api_types::name::ParseError| CliError::Usage(error.to_string()))?;
     session.client.post(&routes::app(&org, &document.name, "plan"), &[], &document.value).await.map(Some)
+}
+
+fn show_all(plans: &[PlanResponse], format: PlanFormat) -> Result<()> {
+    if format == PlanFormat::Text {
+        return plans.iter().try_for_each(show);
+    }
+    let value = serde_json::to_value(plans).map_err(|error| CliError::io("the plans cannot be written", error))?;
+    output::print(&if format == PlanFormat::Json { output::json(&value)? } else { output::yaml(&value)? })
 }
 
 fn show(plan: &PlanResponse) -> Result<()> {

@@ -38,10 +38,7 @@ async fn steps_done(platform: &Platform) -> anyhow::Result<Vec<String>> {
 async fn planned(platform: &Platform, manifest: &str) -> anyhow::Result<Vec<String>> {
     let output = platform.skyctl_with(&["plan", "-f", "-", "-o", "json"], manifest).await?;
     anyhow::ensure!(output.code == 0, "{output:?}");
-    let plans: Vec<PlanResponse> = match serde_json::from_str(&output.stdout) {
-        Ok(one) => vec![one],
-        Err(_) => serde_json::from_str(&output.stdout)?,
-    };
+    let plans: Vec<PlanResponse> = serde_json::from_str(&output.stdout)?;
     Ok(plans.into_iter().flat_map(|plan| plan.steps).map(|step| step.description).collect())
 }
 
