@@ -86,6 +86,10 @@ pub enum Reason {
     /// The registry did not answer.
     RegistryUnreachable,
 
+    // Any.
+    /// The engine refused what we asked of it; the message has its words.
+    EngineRefused,
+
     // Scheduled.
     /// Every wanted task has a node.
     AllScheduled,

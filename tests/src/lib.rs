@@ -1,1 +1,7 @@
-//! Lab.
+//! The lab: real parts for tests, started and stopped by the tests themselves.
+
+pub mod dockerd;
+pub mod engine;
+pub mod inspect;
+pub mod platform;
+pub mod tar;

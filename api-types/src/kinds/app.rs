@@ -241,6 +241,9 @@ pub struct AppStatus {
     /// Verdict of the observed generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// How far the observed generation has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// The exact image of the observed generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -250,6 +253,23 @@ pub struct AppStatus {
     /// Addresses at which the app answers.
     #[serde(default)]
     pub urls: Vec<String>,
+}
+
+/// How far a generation has come; what deadlines are measured from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The generation.
+    pub generation: i64,
+    /// When work on it began.
+    pub started_at: DateTime<Utc>,
+    /// When it last got further; `rollout.progressDeadline` counts from here.
+    pub last_progress_at: DateTime<Utc>,
+    /// How far it got, a number that only grows while there is progress.
+    pub progress: i64,
+    /// Since when all its tasks have been healthy; `rollout.healthWindow` counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<DateTime<Utc>>,
 }
 
 /// Counts of tasks of one process type.

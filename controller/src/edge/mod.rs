@@ -9,6 +9,12 @@
 //! answer now. Routes change by a planned step; endpoints change by themselves, at the first sign that a
 //! task comes or goes, because the engine gives a freed address to another container within seconds.
 
+pub mod document;
+pub mod endpoints;
+pub mod known_good;
+pub mod provider;
+pub mod publisher;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

@@ -178,7 +178,8 @@ async fn run_migrations(connection: &mut PgConnection) -> Result<(), StoreError>
     let mut migrator = sqlx::migrate!("../migrations");
     // We hold a lock already, one that is polled with a deadline.
     migrator.set_locking(false);
-    match migrator.run(connection).await {
+    // Not `run`: its future is not `Send` for a borrowed connection.
+    match migrator.run_direct(None, connection, false).await {
         Ok(()) => Ok(()),
         Err(MigrateError::Execute(source)) => Err(StoreError::on(what)(source)),
         Err(other) => Err(StoreError::Migrate(other)),

@@ -84,7 +84,7 @@ impl Store {
                 .bind(epoch)
                 .bind(uid)
                 .bind(generation)
-                .bind(image)
+                .bind(super::observations::printable(image))
                 .fetch_one(self.pool())
                 .await
                 .map_err(StoreError::on(what))?;

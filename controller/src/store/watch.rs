@@ -18,31 +18,42 @@ use super::{Store, StoreError, StoreHint, Topic};
 const CHANNEL: &str = "skyswarm";
 /// Hints that may wait for a receiver; more are merged.
 const BUFFER: usize = 8;
-/// Silence after which the server is asked whether it is still there.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
-/// Longest wait for a connection or an answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// When a quiet connection is asked whether it is still there, and how long it may take to answer.
+const PATIENCE: Patience = Patience { idle: Duration::from_secs(30), answer: Duration::from_secs(5) };
 /// First and longest pause between two attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long silence is believed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Silence after which the server is asked.
+    pub(super) idle: Duration,
+    /// Longest wait for its answer.
+    pub(super) answer: Duration,
+}
 
 impl Store {
     /// Hints about changes of desired state, for as long as the receiver lives.
     ///
     /// Runs as a task of its own on a connection of its own. Must be called inside a Tokio runtime.
     pub fn watch(&self) -> mpsc::Receiver<StoreHint> {
+        self.watch_with(PATIENCE)
+    }
+
+    pub(super) fn watch_with(&self, patience: Patience) -> mpsc::Receiver<StoreHint> {
         let (sender, receiver) = mpsc::channel(BUFFER);
         let store = self.clone();
         tokio::spawn(async move {
             let closed = sender.clone();
             tokio::select! {
-                () = store.watch_forever(sender) => {}
+                () = store.watch_forever(sender, patience) => {}
                 () = closed.closed() => {}
             }
         });
         receiver
     }
 
-    async fn watch_forever(&self, sender: mpsc::Sender<StoreHint>) {
+    async fn watch_forever(&self, sender: mpsc::Sender<StoreHint>, patience: Patience) {
         let mut pending = Pending::default();
         let mut pause = BACKOFF.0;
         loop {
@@ -50,7 +61,7 @@ impl Store {
                 Ok(mut listener) => {
                     pause = BACKOFF.0;
                     pending.resync = true;
-                    let why = listen(&mut listener, &mut pending, &sender).await;
+                    let why = listen(&mut listener, &mut pending, &sender, patience).await;
                     tracing::info!(%why, "database listener lost; connecting again");
                 }
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "database listener cannot connect"),
@@ -69,7 +80,7 @@ impl Store {
         let what = "listening";
         bounded(what, async {
             let options = (*self.pool().connect_options()).clone();
-            let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(DEADLINE).connect_lazy_with(options);
+            let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE.answer).connect_lazy_with(options);
             let mut listener = PgListener::connect_with(&pool).await.map_err(StoreError::on(what))?;
             listener.listen(CHANNEL).await.map_err(StoreError::on(what))?;
             // A gap must be seen before notifications flow again.
@@ -122,7 +133,7 @@ fn topic(payload: &str) -> Option<Topic> {
 }
 
 /// Passes hints on until there may be a gap; says why it ended.
-async fn listen(listener: &mut PgListener, pending: &mut Pending, sender: &mpsc::Sender<StoreHint>) -> String {
+async fn listen(listener: &mut PgListener, pending: &mut Pending, sender: &mpsc::Sender<StoreHint>, patience: Patience) -> String {
     loop {
         tokio::select! {
             permit = sender.reserve(), if !pending.is_empty() => match (permit, pending.take()) {
@@ -130,11 +141,11 @@ async fn listen(listener: &mut PgListener, pending: &mut Pending, sender: &mpsc:
                 (Ok(_), None) => {}
                 (Err(_), _) => return "nobody listens any more".to_owned(),
             },
-            received = tokio::time::timeout(IDLE_LIMIT, listener.try_recv()) => match received {
+            received = tokio::time::timeout(patience.idle, listener.try_recv()) => match received {
                 Ok(Ok(Some(notification))) => pending.add(notification.payload()),
                 Ok(Ok(None)) => return "the connection was closed".to_owned(),
                 Ok(Err(error)) => return error.to_string(),
-                Err(_) => match tokio::time::timeout(DEADLINE, sqlx::query("SELECT 1").execute(&mut *listener)).await {
+                Err(_) => match tokio::time::timeout(patience.answer, sqlx::query("SELECT 1").execute(&mut *listener)).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => return error.to_string(),
                     Err(_) => return "the server does not answer".to_owned(),

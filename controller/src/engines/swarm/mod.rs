@@ -4,6 +4,12 @@
 //! capabilities, devices, sysctls, host networking or published ports, so no input can reach them.
 //! `bollard`'s types stay inside `convert.rs` and `real.rs`.
 
+mod bucket;
+mod classify;
+mod convert;
+pub mod fake;
+pub mod real;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -1,1 +1,24 @@
-//! kinds/app.
+//! App: an image run as processes behind the edge.
+//!
+//! `observe` reads, `plan` decides, `apply` does one step, `status` tells. `desired`, `render`, `model`,
+//! `simulate`, `causes` and `verdict` are the pure parts between them; `reconcile` ties them together and
+//! is the only place that knows the order.
+
+pub mod apply;
+pub mod causes;
+pub mod desired;
+pub mod model;
+pub mod names;
+pub mod observe;
+pub mod plan;
+pub mod preview;
+pub mod reconcile;
+pub mod render;
+pub mod simulate;
+pub mod status;
+pub mod verdict;
+
+pub use reconcile::AppReconciler;
+
+#[cfg(test)]
+mod tests;

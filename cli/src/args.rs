@@ -1,0 +1,117 @@
+//! The command line's grammar. What a verb takes is with the verb, in `cmd/`.
+
+use api_types::{HumanDuration, OrgName};
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
+
+use crate::cmd;
+use crate::context::Given;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+First steps:
+  skyctl apply -f app.yaml --wait      apply a manifest and watch the rollout
+  skyctl get apps                      what runs, and where it answers
+  skyctl describe app shop             why it is as it is
+  skyctl logs shop -f                  what it says
+  skyctl scale shop web=3 --wait       more of it
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 not found, 4 not allowed, 5 conflict,
+6 server not available, 124 timeout, 130 interrupted.";
+
+/// The Skyswarm command line.
+#[derive(Debug, Parser)]
+#[command(name = "skyctl", version, styles = STYLES, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct Globals {
+    /// Address of the server [default: the context's, else http://127.0.0.1:7070]
+    #[arg(long, global = true, env = "SKYSWARM_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Token; better given by the environment, since others on the machine can see arguments
+    #[arg(long, global = true, env = "SKYSWARM_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<SecretString>,
+    /// Organization [default: the token's own, else the context's, else "default"]
+    #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "NAME")]
+    pub org: Option<OrgName>,
+    /// Context from the configuration file
+    #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// No colours; the variable NO_COLOR does the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+impl Globals {
+    /// For [`crate::context::resolve`]. An empty variable counts as none.
+    pub fn given(&self) -> Given {
+        let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let token = self.token.clone().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
+        Given { url: set(&self.url), token, org: self.org.clone(), context: set(&self.context) }
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Apply manifests: create what is new, change what differs
+    Apply(cmd::apply::Args),
+    /// Show what an apply would do, without doing it
+    Plan(cmd::plan::Args),
+    /// List objects, or show one
+    Get(cmd::get::Args),
+    /// Explain one object: state, conditions, events
+    Describe(cmd::describe::Args),
+    /// Change the number of replicas
+    Scale(cmd::scale::Args),
+    /// Read the logs of all replicas
+    Logs(cmd::logs::Args),
+    /// List what happened
+    Events(cmd::events::Args),
+    /// Wait until a condition holds or an object is gone
+    Wait(cmd::wait::Args),
+    /// Delete objects
+    Delete(cmd::delete::Args),
+    /// Create an object without a manifest
+    Create(cmd::create::Args),
+    /// Read and change settings of the platform
+    Settings(cmd::settings::Args),
+    /// Keep addresses and tokens of servers
+    Context(cmd::context::Args),
+    /// Show whose token is used and what it may do
+    Whoami(cmd::whoami::Args),
+    /// Show the versions of this program and of the server
+    Version(cmd::version::Args),
+    /// Write a completion script for a shell
+    Completion(cmd::completion::Args),
+    /// Write the JSON Schemas of all kinds
+    #[command(hide = true)]
+    Schemas(cmd::schemas::Args),
+}
+
+/// Flags of verbs that wait.
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    /// Wait until the app serves, or has failed to
+    #[arg(long, short = 'w')]
+    pub wait: bool,
+    /// Longest time to wait
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub timeout: HumanDuration,
+}

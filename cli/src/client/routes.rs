@@ -1,0 +1,50 @@
+//! Paths of the API, all in one place.
+
+use api_types::{Kind, OrgName};
+
+/// Who the token is.
+pub const WHOAMI: &str = "/v1/whoami";
+/// Version of the server.
+pub const VERSION: &str = "/v1/version";
+/// Where manifests of several organisations, or of none, are applied.
+pub const APPLY: &str = "/v1/apply";
+/// Platform settings.
+pub const SETTINGS: &str = "/v1/settings";
+
+/// Where a list of manifests is applied.
+pub fn apply(org: &OrgName) -> String {
+    format!("/v1/orgs/{org}/apply")
+}
+
+/// Objects of a kind.
+pub fn list(kind: Kind, org: &OrgName) -> String {
+    if kind.is_namespaced() { format!("/v1/orgs/{org}/{}", kind.plural()) } else { format!("/v1/{}", kind.plural()) }
+}
+
+/// One object.
+pub fn object(kind: Kind, org: &OrgName, name: &str) -> String {
+    format!("{}/{}", list(kind, org), segment(name))
+}
+
+/// A sub-resource of an app.
+pub fn app(org: &OrgName, name: &str, sub: &str) -> String {
+    format!("{}/{sub}", object(Kind::App, org, name))
+}
+
+/// Events of an organisation.
+pub fn events(org: &OrgName) -> String {
+    format!("/v1/orgs/{org}/events")
+}
+
+/// A name as one segment of a path, whatever the user typed.
+fn segment(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') || (byte == b'.' && name.bytes().any(|b| b != b'.')) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

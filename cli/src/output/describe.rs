@@ -1,0 +1,144 @@
+//! One object with everything that helps to understand it.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use api_types::condition::Condition;
+use api_types::event::Event;
+use api_types::{App, ConditionStatus, ConditionType};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::kinds::{app_state, table};
+use super::{BOLD, DIM, GREEN, RED, Table, YELLOW, age, harmless, paint};
+
+/// An app with its conditions, processes and last events.
+pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
+    let mut out = String::new();
+    let (word, style, reason) = app_state(app);
+    let status = app.status.clone().unwrap_or_default();
+    let mut head = Table::bare();
+    let mut field = |name: &str, value: String| {
+        if !value.is_empty() {
+            head.row([(format!("{name}:"), BOLD), (value, Style::new())]);
+        }
+    };
+    field("Name", app.metadata.name.clone());
+    field("Organization", app.metadata.org.as_ref().map(ToString::to_string).unwrap_or_default());
+    field("Labels", app.metadata.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", "));
+    field("Age", age(app.metadata.creation_timestamp, now));
+    field("Image", app.spec.image.to_string());
+    field("Resolved", status.image.clone().filter(|image| *image != app.spec.image.to_string()).unwrap_or_default());
+    field("Generation", generations(app));
+    field("URLs", status.urls.join(", "));
+    out.push_str(&head.render(0));
+    let _ = writeln!(out, "{}   {}", paint(BOLD, "Status:"), paint(style, &format!("{word} {reason}")));
+    if let Some(message) = status.verdict.as_ref().and_then(|verdict| verdict.message.as_deref()) {
+        let _ = writeln!(out, "          {}", harmless(message, false));
+    }
+    section(&mut out, "Processes", &processes(app));
+    section(&mut out, "Variables", &variables(app));
+    section(&mut out, "Domains", &lines(app.spec.domains.iter().map(ToString::to_string)));
+    section(&mut out, "Conditions", &conditions(&status.conditions, now));
+    let last = events.len().saturating_sub(15);
+    section(
+        &mut out,
+        "Events",
+        &if events.is_empty() { String::new() } else { indent(&table(events.get(last..).unwrap_or(events), now, false)) },
+    );
+    out
+}
+
+fn generations(app: &App) -> String {
+    let mut text = app.metadata.generation.unwrap_or(0).to_string();
+    if let Some(status) = &app.status {
+        let _ = write!(text, " (observed {}", status.observed_generation);
+        if let Some(serving) = status.serving_generation {
+            let _ = write!(text, ", serving {serving}");
+        }
+        if let Some(proven) = status.proven_generation {
+            let _ = write!(text, ", last proven {proven}");
+        }
+        text.push(')');
+    }
+    text
+}
+
+fn section(out: &mut String, title: &str, body: &str) {
+    if !body.is_empty() {
+        let _ = write!(out, "\n{}\n{body}", paint(BOLD, title));
+    }
+}
+
+fn indent(text: &str) -> String {
+    lines(text.lines().map(str::to_owned))
+}
+
+fn lines(items: impl Iterator<Item = String>) -> String {
+    items.map(|item| format!("  {item}\n")).collect()
+}
+
+fn processes(app: &App) -> String {
+    let mut table = Table::new(["NAME", "READY", "UP-TO-DATE", "RUNNING", "PORT", "CPU", "MEMORY", "HEALTH", "COMMAND"]);
+    for (name, process) in &app.spec.processes {
+        let counts = app.status.as_ref().and_then(|status| status.processes.get(name)).cloned().unwrap_or_default();
+        let style = if counts.ready >= process.replicas { GREEN } else { YELLOW };
+        let text = |text: String| (text, Style::new());
+        let command: Vec<&str> = process.command.iter().chain(&process.args).map(String::as_str).collect();
+        table.row([
+            text(name.to_string()),
+            (format!("{}/{}", counts.ready, process.replicas), style),
+            text(counts.updated.to_string()),
+            text(counts.running.to_string()),
+            text(process.port.map(|port| port.to_string()).unwrap_or_default()),
+            text(process.resources.cpu.map(|cpu| cpu.to_string()).unwrap_or_default()),
+            text(process.resources.memory.map(|memory| memory.to_string()).unwrap_or_default()),
+            text(process.health.as_ref().map(|health| format!("GET {}", health.path)).unwrap_or_default()),
+            text(command.join(" ")),
+        ]);
+    }
+    table.render(2)
+}
+
+fn variables(app: &App) -> String {
+    let mut table = Table::bare();
+    for (key, value) in &app.spec.env {
+        table.row([(key.to_string(), Style::new()), (value.clone(), Style::new())]);
+    }
+    for key in app.spec.secrets.keys() {
+        table.row([(key.to_string(), Style::new()), ("(secret)".to_owned(), DIM)]);
+    }
+    table.render(2)
+}
+
+fn conditions(all: &[Condition], now: DateTime<Utc>) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"]);
+    for condition in ConditionType::ALL.iter().filter_map(|kind| api_types::condition::find(all, *kind)) {
+        let style = match (condition.status, condition.kind) {
+            (_, ConditionType::Progressing) => Style::new(),
+            (ConditionStatus::True, _) => GREEN,
+            (ConditionStatus::False, _) => RED,
+            (ConditionStatus::Unknown, _) => YELLOW,
+        };
+        let text = |text: String| (text, Style::new());
+        table.row([
+            text(condition.kind.to_string()),
+            (condition.status.to_string(), style),
+            text(condition.reason.to_string()),
+            text(age(Some(condition.last_transition_time), now)),
+            text(condition.message.clone()),
+        ]);
+    }
+    table.render(2)
+}
+
+/// An object of a kind that needs no more than its fields.
+///
+/// # Errors
+/// Does not happen for values.
+pub fn other(object: &Value) -> crate::errors::Result<String> {
+    super::yaml(object)
+}

@@ -1,0 +1,335 @@
+//! Routes and endpoints to Traefik's dynamic configuration. Pure.
+//!
+//! What must hold for every input: a rule names only hosts that parsed as [`Host`]; a host belongs to
+//! one router; a service holds only ready endpoints of its own app, process and releases; an address
+//! that two containers seem to have is in no service. A route without endpoints keeps its router, so
+//! that users get 503 (try again) and not 404 (no such app).
+//!
+//! It does not decide whether the inputs can be trusted: a caller that renders a document from half an
+//! observation takes routes away. The publisher does that check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api_types::Host;
+use api_types::kinds::app::HealthSpec;
+use bytes::Bytes;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Endpoint, EndpointTable, Route};
+
+/// Begin of the name of the middleware that carries the document's revision.
+pub const REVISION_PREFIX: &str = "skyswarm-rev-";
+const RETRY: &str = "retry";
+const TRANSPORT: &str = "skyswarm";
+
+/// What is the same for all routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentOptions {
+    /// Entry points that apps are reached at.
+    pub entry_points: Vec<String>,
+    /// How often a request is tried when no connection comes about.
+    pub retry_attempts: u32,
+    /// Wait before the second try.
+    pub retry_initial_interval: Duration,
+    /// Longest wait for a connection to a task.
+    pub dial_timeout: Duration,
+    /// How long an unused connection to a task is kept.
+    pub idle_timeout: Duration,
+}
+
+impl Default for DocumentOptions {
+    fn default() -> Self {
+        Self {
+            entry_points: vec!["web".to_owned()],
+            retry_attempts: 4,
+            retry_initial_interval: Duration::from_millis(20),
+            dial_timeout: Duration::from_secs(1),
+            // Below the keep-alive limit of common servers (2 s and 5 s are usual defaults): whoever closes
+            // an idle connection first decides whether a request can meet a closed one, and a request
+            // whose headers were written cannot be tried again.
+            idle_timeout: Duration::from_millis(1500),
+        }
+    }
+}
+
+/// The document before it has a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    config: Configuration,
+    /// First 16 hex digits of the content's SHA-256.
+    pub hash: String,
+    /// Backends of each service.
+    pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+    /// What could not be honoured, for the log.
+    pub conflicts: Vec<String>,
+}
+
+/// Renders the document.
+///
+/// # Errors
+/// Only when the document cannot be serialised, which its types exclude.
+pub fn render(routes: &[Route], table: &EndpointTable, options: &DocumentOptions) -> Result<Rendered, serde_json::Error> {
+    let mut http = Http {
+        routers: BTreeMap::new(),
+        services: BTreeMap::new(),
+        middlewares: BTreeMap::from([(RETRY.to_owned(), Middleware::Retry(retry(options)))]),
+        servers_transports: BTreeMap::from([(TRANSPORT.to_owned(), transport(options))]),
+    };
+    let mut servers_by_key = BTreeMap::new();
+    let mut conflicts = Vec::new();
+    let by_app = ready_by_app(table, &mut conflicts);
+    for (route, hosts) in with_own_hosts(routes, &mut conflicts) {
+        let key = route.key();
+        let endpoints = by_app.get(&route.app_uid).map_or(&[][..], Vec::as_slice);
+        let servers = servers_of(route, endpoints);
+        http.services.insert(key.clone(), service(route, &servers));
+        http.routers.insert(key.clone(), router(&key, &hosts, options));
+        servers_by_key.insert(key, servers);
+    }
+    let config = Configuration { http };
+    let digest = Sha256::digest(serde_json::to_vec(&config)?);
+    Ok(Rendered { config, hash: hex::encode(digest).chars().take(16).collect(), servers_by_key, conflicts })
+}
+
+impl Rendered {
+    /// Name of the middleware that stands for a revision in the proxy's own listing.
+    pub fn stamp(&self, revision: u64) -> String {
+        format!("{REVISION_PREFIX}{revision}-{}", self.hash)
+    }
+
+    /// The document as JSON, with its revision. The stamp is a middleware that no router uses: the
+    /// proxy lists it in its API, which tells which document it runs, and a document without any route
+    /// still is not empty.
+    ///
+    /// # Errors
+    /// As [`render`].
+    pub fn to_json(&self, revision: u64) -> Result<Bytes, serde_json::Error> {
+        let mut config = self.config.clone();
+        let headers = BTreeMap::from([("X-Skyswarm-Revision".to_owned(), revision.to_string())]);
+        config.http.middlewares.insert(self.stamp(revision), Middleware::Headers(Headers { custom_request_headers: headers }));
+        serde_json::to_vec(&config).map(Bytes::from)
+    }
+}
+
+/// Each route with the hosts that are its own. When two routes name a host, or two have one key, the
+/// older app keeps it (uids are ordered by time), so that a newcomer can never take over or take down
+/// what somebody else has.
+fn with_own_hosts<'a>(routes: &'a [Route], conflicts: &mut Vec<String>) -> Vec<(&'a Route, BTreeSet<&'a Host>)> {
+    let mut oldest_first: Vec<&Route> = routes.iter().collect();
+    oldest_first.sort_by_key(|route| (route.app_uid, route.key()));
+    let mut owners: BTreeMap<&Host, String> = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    let mut out = Vec::new();
+    for route in oldest_first {
+        let key = route.key();
+        if !keys.insert(key.clone()) {
+            conflicts.push(format!("two routes have the key {key}; the older app keeps it"));
+            continue;
+        }
+        let mut hosts = BTreeSet::new();
+        for host in &route.hosts {
+            match owners.get(host) {
+                Some(owner) if *owner != key => conflicts.push(format!("{key} and {owner} both name {host}; {owner} keeps it")),
+                _ => {
+                    owners.insert(host, key.clone());
+                    hosts.insert(host);
+                }
+            }
+        }
+        if !hosts.is_empty() {
+            out.push((route, hosts));
+        }
+    }
+    out
+}
+
+/// Ready endpoints by app. An address that two containers have is in doubt, and goes to nobody.
+fn ready_by_app<'a>(table: &'a EndpointTable, conflicts: &mut Vec<String>) -> BTreeMap<uuid::Uuid, Vec<&'a Endpoint>> {
+    let mut holder: BTreeMap<std::net::IpAddr, &str> = BTreeMap::new();
+    let mut doubtful = BTreeSet::new();
+    for endpoint in table.endpoints.values() {
+        let first = holder.entry(endpoint.address.ip()).or_insert(endpoint.container_id.as_str());
+        if *first != endpoint.container_id && doubtful.insert(endpoint.address.ip()) {
+            conflicts.push(format!("{} seems to belong to two containers; neither gets requests", endpoint.address.ip()));
+        }
+    }
+    let mut by_app: BTreeMap<uuid::Uuid, Vec<&Endpoint>> = BTreeMap::new();
+    for endpoint in table.endpoints.values().filter(|endpoint| endpoint.ready && !doubtful.contains(&endpoint.address.ip())) {
+        by_app.entry(endpoint.app_uid).or_default().push(endpoint);
+    }
+    by_app
+}
+
+fn servers_of(route: &Route, endpoints: &[&Endpoint]) -> Vec<SocketAddr> {
+    let wanted = |endpoint: &&&Endpoint| {
+        endpoint.app_uid == route.app_uid && endpoint.process == route.process.as_str() && route.releases.contains(&endpoint.release)
+    };
+    let servers: BTreeSet<SocketAddr> = endpoints.iter().filter(wanted).map(|endpoint| endpoint.address).collect();
+    servers.into_iter().collect()
+}
+
+/// The rule of a router. Hosts are checked newtypes: nothing in them can end the literal.
+fn rule<'a>(hosts: impl IntoIterator<Item = &'a Host>) -> String {
+    let terms: Vec<String> = hosts.into_iter().map(|host| format!("Host(`{host}`)")).collect();
+    terms.join(" || ")
+}
+
+fn router(key: &str, hosts: &BTreeSet<&Host>, options: &DocumentOptions) -> Router {
+    Router {
+        rule: rule(hosts.iter().copied()),
+        entry_points: options.entry_points.clone(),
+        service: key.to_owned(),
+        middlewares: vec![RETRY.to_owned()],
+    }
+}
+
+fn service(route: &Route, servers: &[SocketAddr]) -> Service {
+    Service {
+        load_balancer: LoadBalancer {
+            servers: servers.iter().map(|address| Server { url: format!("http://{address}") }).collect(),
+            pass_host_header: true,
+            // With one server the proxy's own check could only turn the app's answer into a 503.
+            health_check: route.health.as_ref().filter(|_| servers.len() > 1).and_then(proxy_health_check),
+            servers_transport: TRANSPORT.to_owned(),
+        },
+    }
+}
+
+/// The proxy's own check, which keeps working while the controller is away.
+///
+/// One bad answer is enough for the proxy, whatever threshold the app asks for. So that it never gives
+/// up a slow task before the platform would, it asks as rarely and waits as long as `failureThreshold`
+/// checks in a row take.
+fn proxy_health_check(spec: &HealthSpec) -> Option<ProxyHealthCheck> {
+    // The proxy resolves the path as a URL reference: "//host/x" would make it ask another machine.
+    let plain = spec.path.starts_with('/') && !spec.path.starts_with("//") && spec.path.bytes().all(|byte| byte.is_ascii_graphic());
+    if !plain {
+        return None;
+    }
+    let threshold = spec.failure_threshold.max(1);
+    let interval = spec.interval.get().max(Duration::from_millis(1));
+    let timeout = spec.timeout.get().max(Duration::from_millis(100));
+    Some(ProxyHealthCheck {
+        path: spec.path.clone(),
+        interval: millis(interval.saturating_mul(threshold).max(Duration::from_secs(1))),
+        unhealthy_interval: "1000ms".to_owned(),
+        timeout: millis(interval.saturating_mul(threshold - 1).saturating_add(timeout)),
+        follow_redirects: false,
+    })
+}
+
+fn retry(options: &DocumentOptions) -> Retry {
+    Retry { attempts: options.retry_attempts.max(1), initial_interval: millis(options.retry_initial_interval) }
+}
+
+fn transport(options: &DocumentOptions) -> ServersTransport {
+    ServersTransport {
+        forwarding_timeouts: ForwardingTimeouts {
+            dial_timeout: millis(options.dial_timeout),
+            idle_conn_timeout: millis(options.idle_timeout),
+        },
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
+// Traefik refuses empty maps ("standalone element"), so an empty map or list is left out everywhere.
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Configuration {
+    http: Http,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Http {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    routers: BTreeMap<String, Router>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    services: BTreeMap<String, Service>,
+    middlewares: BTreeMap<String, Middleware>,
+    servers_transports: BTreeMap<String, ServersTransport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Router {
+    rule: String,
+    entry_points: Vec<String>,
+    service: String,
+    middlewares: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Service {
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LoadBalancer {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<Server>,
+    pass_host_header: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<ProxyHealthCheck>,
+    servers_transport: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Server {
+    url: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyHealthCheck {
+    path: String,
+    interval: String,
+    unhealthy_interval: String,
+    timeout: String,
+    follow_redirects: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Middleware {
+    Retry(Retry),
+    Headers(Headers),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Retry {
+    attempts: u32,
+    initial_interval: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Headers {
+    custom_request_headers: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServersTransport {
+    forwarding_timeouts: ForwardingTimeouts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ForwardingTimeouts {
+    dial_timeout: String,
+    idle_conn_timeout: String,
+}
+
+#[cfg(test)]
+#[path = "document_tests.rs"]
+pub(crate) mod tests;

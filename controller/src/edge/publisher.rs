@@ -1,0 +1,326 @@
+//! Routes and endpoints to the published document.
+//!
+//! There is no document until both inputs are known: routes read (or, when the database does not answer,
+//! taken from the last-known file), and endpoints read from the engine and checked once. From then on
+//! there always is one: an input that fails later keeps its last value, and what is known to be gone
+//! still leaves. It does not serve the document; see [`super::provider`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::document::{DocumentOptions, render};
+use super::{Check, EndpointTable, Route, known_good};
+
+/// Any error, to be shown with its causes.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where routes come from: the database.
+#[async_trait]
+pub trait RouteSource: Send + Sync + 'static {
+    /// All routes.
+    async fn routes(&self) -> Result<Vec<Route>, BoxError>;
+}
+
+/// A published document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Counts documents since the start.
+    pub revision: u64,
+    /// Hash of the content without the revision.
+    pub hash: String,
+    /// Name under which the proxy lists the revision once it runs it.
+    pub stamp: String,
+    /// Traefik's dynamic configuration.
+    pub json: Bytes,
+    /// Backends of each route, by its key.
+    pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+}
+
+/// Pace of the publisher. The defaults are meant for use; tests make them shorter.
+#[derive(Debug, Clone)]
+pub struct PublisherConfig {
+    /// What is the same for all routes.
+    pub document: DocumentOptions,
+    /// File of the last known routes, in the data folder.
+    pub known_good: Option<PathBuf>,
+    /// Time between two reads of the routes when nobody asks for one.
+    pub resync: Duration,
+    /// Longest a read of the routes may take.
+    pub read_timeout: Duration,
+    /// How long the first document waits for endpoints that were not checked yet. Without this, a
+    /// restart would publish every app as having no tasks.
+    pub settle: Duration,
+}
+
+impl Default for PublisherConfig {
+    fn default() -> Self {
+        Self {
+            document: DocumentOptions::default(),
+            known_good: None,
+            resync: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(5),
+            settle: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A handle on the publisher; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EdgeHandle {
+    kick: Arc<Notify>,
+    published: watch::Receiver<Option<Arc<Published>>>,
+}
+
+impl EdgeHandle {
+    /// Hints that routes changed. Nothing depends on it but latency.
+    pub fn kick(&self) {
+        self.kick.notify_one();
+    }
+    /// The current document; `None` until there is one.
+    pub fn published(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.published.clone()
+    }
+}
+
+/// Starts to publish. The task ends after the token is cancelled.
+pub fn spawn(
+    source: Arc<dyn RouteSource>,
+    endpoints: watch::Receiver<Arc<EndpointTable>>,
+    config: PublisherConfig,
+    cancel: CancellationToken,
+) -> (EdgeHandle, JoinHandle<()>) {
+    let (sender, published) = watch::channel(None);
+    let kick = Arc::new(Notify::new());
+    let now = Instant::now();
+    let save = watch::Sender::new(None);
+    if let Some(path) = config.known_good.clone() {
+        tokio::spawn(keep_saved(path, save.subscribe()));
+    }
+    let publisher = Publisher {
+        source,
+        endpoints,
+        config,
+        sender,
+        save,
+        kick: kick.clone(),
+        reads: JoinSet::new(),
+        read_at: now,
+        routes: None,
+        fresh: false,
+        failing: false,
+        first_seen: None,
+        render_at: Some(now),
+        rested_at: now,
+        revision: 0,
+        conflicts: Vec::new(),
+    };
+    (EdgeHandle { kick, published }, tokio::spawn(publisher.run(cancel)))
+}
+
+struct Publisher {
+    source: Arc<dyn RouteSource>,
+    endpoints: watch::Receiver<Arc<EndpointTable>>,
+    config: PublisherConfig,
+    sender: watch::Sender<Option<Arc<Published>>>,
+    save: watch::Sender<Option<Arc<Vec<Route>>>>,
+    kick: Arc<Notify>,
+    reads: JoinSet<Result<Vec<Route>, String>>,
+    read_at: Instant,
+    routes: Option<Arc<Vec<Route>>>,
+    /// Whether `routes` came from the source and not from the file.
+    fresh: bool,
+    failing: bool,
+    /// When endpoints were first known.
+    first_seen: Option<Instant>,
+    render_at: Option<Instant>,
+    rested_at: Instant,
+    revision: u64,
+    conflicts: Vec<String>,
+}
+
+impl Publisher {
+    async fn run(mut self, cancel: CancellationToken) {
+        let mut endpoints = self.endpoints.clone();
+        let kick = self.kick.clone();
+        loop {
+            let now = Instant::now();
+            if self.reads.is_empty() && now >= self.read_at {
+                self.start_read(now);
+            }
+            if self.render_at.is_some_and(|at| now >= at) {
+                self.publish(now);
+            }
+            let mut wake = self.render_at.unwrap_or(now + Duration::from_secs(3600));
+            if self.reads.is_empty() {
+                wake = wake.min(self.read_at);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = endpoints.changed() => {
+                    if changed.is_err() {
+                        // Its owner is gone: this process is about to stop.
+                        return cancel.cancelled().await;
+                    }
+                    self.want_render();
+                }
+                // Only between reads: what is written during a read may not be in it.
+                () = kick.notified(), if self.reads.is_empty() => self.read_at = Instant::now(),
+                Some(result) = self.reads.join_next() => {
+                    let result = result.unwrap_or_else(|error| Err(error.to_string()));
+                    self.on_read(result).await;
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn start_read(&mut self, now: Instant) {
+        self.read_at = now + self.config.resync;
+        let (source, limit) = (self.source.clone(), self.config.read_timeout);
+        self.reads.spawn(async move {
+            match timeout(limit, source.routes()).await {
+                Ok(Ok(routes)) => Ok(routes),
+                Ok(Err(error)) => Err(chain(error.as_ref())),
+                Err(_) => Err(format!("no answer within {limit:?}")),
+            }
+        });
+    }
+
+    async fn on_read(&mut self, result: Result<Vec<Route>, String>) {
+        match result {
+            Ok(routes) => {
+                if self.failing {
+                    tracing::info!("routes can be read again");
+                }
+                (self.failing, self.fresh) = (false, true);
+                if self.routes.as_deref() != Some(&routes) {
+                    let routes = Arc::new(routes);
+                    self.routes = Some(routes.clone());
+                    self.want_render();
+                    self.save.send_replace(Some(routes));
+                }
+            }
+            Err(error) => {
+                if !self.failing {
+                    tracing::warn!(error, "reading routes failed; the last known ones stay");
+                }
+                self.failing = true;
+                // Sooner than the usual time, since somebody may wait.
+                self.read_at = self.read_at.min(Instant::now() + Duration::from_secs(1));
+                if self.routes.is_none() {
+                    self.load().await;
+                }
+            }
+        }
+    }
+
+    /// Routes that this process published before its last stop are better than none.
+    async fn load(&mut self) {
+        let Some(path) = self.config.known_good.clone() else { return };
+        match tokio::task::spawn_blocking(move || known_good::read(&path)).await {
+            Ok(Ok(Some(routes))) => {
+                tracing::warn!(routes = routes.len(), "serving the routes that were last known");
+                self.routes = Some(Arc::new(routes));
+                self.want_render();
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "the last known routes cannot be used");
+                self.config.known_good = None;
+            }
+            Err(error) => tracing::error!(%error, "reading the last known routes ended without a result"),
+        }
+    }
+
+    fn want_render(&mut self) {
+        let at = Instant::now().max(self.rested_at);
+        self.render_at = Some(self.render_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    fn publish(&mut self, now: Instant) {
+        self.render_at = None;
+        let table = self.endpoints.borrow().clone();
+        let Some(routes) = self.routes.clone() else { return };
+        if let Err(until) = self.settled(&table, now) {
+            self.render_at = until;
+            return;
+        }
+        let rendered = match render(&routes, &table, &self.config.document) {
+            Ok(rendered) => rendered,
+            Err(error) => return tracing::error!(%error, "the edge document could not be rendered; the last one stays"),
+        };
+        // A big document takes long; leave as much time for everything else.
+        self.rested_at = now + now.elapsed().min(Duration::from_millis(250)).saturating_mul(2);
+        if rendered.conflicts != self.conflicts {
+            for conflict in rendered.conflicts.iter().filter(|conflict| !self.conflicts.contains(conflict)) {
+                tracing::error!(conflict, "the edge has contradictory input");
+            }
+            self.conflicts.clone_from(&rendered.conflicts);
+        }
+        if self.sender.borrow().as_ref().is_some_and(|last| last.hash == rendered.hash) {
+            return;
+        }
+        let revision = self.revision + 1;
+        match rendered.to_json(revision) {
+            Ok(json) => {
+                let stamp = rendered.stamp(revision);
+                tracing::debug!(revision, bytes = json.len(), fresh = self.fresh, "publishing an edge document");
+                self.revision = revision;
+                let published = Published { revision, hash: rendered.hash, stamp, json, servers_by_key: rendered.servers_by_key };
+                self.sender.send_replace(Some(Arc::new(published)));
+            }
+            Err(error) => tracing::error!(%error, "the edge document could not be serialised; the last one stays"),
+        }
+    }
+
+    /// Whether the first document may be published; else when to look again, if no change comes before.
+    fn settled(&mut self, table: &EndpointTable, now: Instant) -> Result<(), Option<Instant>> {
+        if self.sender.borrow().is_some() {
+            return Ok(());
+        }
+        if table.observed_at.is_none() && self.first_seen.is_none() {
+            return Err(None);
+        }
+        let until = *self.first_seen.get_or_insert(now) + self.config.settle;
+        let waiting = table.endpoints.values().any(|endpoint| endpoint.last_check == Check::Pending);
+        if waiting && now < until { Err(Some(until)) } else { Ok(()) }
+    }
+}
+
+/// Writes routes to the file as they change, one write after the other; a slow disk delays no route.
+async fn keep_saved(path: PathBuf, mut save: watch::Receiver<Option<Arc<Vec<Route>>>>) {
+    while save.changed().await.is_ok() {
+        let Some(routes) = save.borrow_and_update().clone() else { continue };
+        let path = path.clone();
+        match tokio::task::spawn_blocking(move || known_good::write(&path, &routes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "the last known routes were not saved"),
+            Err(error) => tracing::error!(%error, "saving the last known routes ended without a result"),
+        }
+    }
+}
+
+/// An error with its causes, for a log line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "publisher_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! The trait's methods on the Swarm in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use api_types::ImageRef;
+use api_types::kinds::app::ImagePullPolicy;
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use secrecy::SecretString;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::state::{NODE_ID, is_listed};
+use super::{EngineError, EngineHint, EngineResult, FakeSwarm, ImageResolution, LogRecord, Network, Secret, Service, SwarmNode, Task};
+use crate::engines::swarm::{EngineInfo, LogQuery, NetworkSpec, ServiceSpec, SwarmEngine, SwarmInit, labels};
+
+impl FakeSwarm {
+    fn changed(&self, kind: &'static str, name: &str) {
+        self.hint(EngineHint::Changed { kind, name: name.to_owned() });
+    }
+}
+
+#[async_trait]
+impl SwarmEngine for FakeSwarm {
+    async fn info(&self) -> EngineResult<EngineInfo> {
+        self.call("info", |_| {
+            Ok(EngineInfo {
+                version: "20.10.24".to_owned(),
+                api_version: "1.41".to_owned(),
+                node_id: NODE_ID.to_owned(),
+                cluster_id: "fakecluster".to_owned(),
+                swarm_state: "active".to_owned(),
+                is_manager: true,
+            })
+        })
+    }
+
+    async fn init(&self, _: &SwarmInit) -> EngineResult<()> {
+        self.call("init", |_| Ok(()))
+    }
+
+    async fn node_list(&self) -> EngineResult<Vec<SwarmNode>> {
+        self.call("node_list", |state| Ok(state.nodes.clone()))
+    }
+
+    async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
+        self.call("service_list", |state| {
+            let listed = state.services.values().filter(|service| is_listed(&service.spec.name, &service.spec.labels, prefix));
+            Ok(listed.cloned().collect())
+        })
+    }
+
+    async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
+        self.call("service_labels", |state| {
+            Ok(state.services.values().find(|service| service.spec.name == name).map(|service| service.spec.labels.clone()))
+        })
+    }
+
+    async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String> {
+        let now = self.clock.0.now();
+        let id = self.call("service_create", |state| state.create_service(spec, now))?;
+        self.changed("service", &spec.name);
+        Ok(id)
+    }
+
+    async fn service_update(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()> {
+        self.call("service_update", |state| state.update_service(id, version, spec))?;
+        self.changed("service", &spec.name);
+        Ok(())
+    }
+
+    async fn service_remove(&self, id: &str) -> EngineResult<()> {
+        let name = self.state().services.get(id).map(|service| service.spec.name.clone()).unwrap_or_default();
+        self.call("service_remove", |state| state.remove_service(id))?;
+        self.changed("service", &name);
+        Ok(())
+    }
+
+    async fn task_list(&self, service_ids: &[String]) -> EngineResult<Vec<Task>> {
+        if self.state().auto_tick {
+            self.tick();
+        }
+        self.call("task_list", |state| {
+            let wanted: BTreeSet<&str> = service_ids.iter().map(String::as_str).collect();
+            let ours = |task: &Task| {
+                task.container_labels.get(labels::MANAGED_BY).map(String::as_str) == Some(labels::MANAGED_BY_VALUE)
+                    || state.services.get(&task.service_id).is_some_and(|service| is_listed("", &service.spec.labels, ""))
+            };
+            let listed = |task: &&Task| if wanted.is_empty() { ours(task) } else { wanted.contains(task.service_id.as_str()) };
+            Ok(state.tasks.values().filter(listed).cloned().collect())
+        })
+    }
+
+    async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>> {
+        self.call("network_list", |state| {
+            let listed = state.networks.values().filter(|network| is_listed(&network.name, &network.labels, prefix));
+            Ok(listed.cloned().collect())
+        })
+    }
+
+    async fn network_create(&self, spec: &NetworkSpec) -> EngineResult<String> {
+        let id = self.call("network_create", |state| state.create_network(spec))?;
+        self.changed("network", &id);
+        Ok(id)
+    }
+
+    async fn network_remove(&self, id: &str) -> EngineResult<()> {
+        self.call("network_remove", |state| state.remove_network(id))?;
+        self.changed("network", id);
+        Ok(())
+    }
+
+    async fn secret_list(&self, prefix: &str) -> EngineResult<Vec<Secret>> {
+        self.call("secret_list", |state| {
+            let listed = state.secrets.values().filter(|secret| is_listed(&secret.name, &secret.labels, prefix));
+            Ok(listed.cloned().collect())
+        })
+    }
+
+    async fn secret_create(&self, name: &str, labels: &BTreeMap<String, String>, _: &SecretString) -> EngineResult<String> {
+        let id = self.call("secret_create", |state| state.create_secret(name, labels))?;
+        self.changed("secret", &id);
+        Ok(id)
+    }
+
+    async fn secret_remove(&self, id: &str) -> EngineResult<()> {
+        self.call("secret_remove", |state| state.remove_secret(id))?;
+        self.changed("secret", id);
+        Ok(())
+    }
+
+    async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
+        self.call("gateway_addresses", |state| Ok(state.addresses.clone()))
+    }
+
+    async fn image_resolve(&self, image: &ImageRef, _: ImagePullPolicy) -> EngineResult<ImageResolution> {
+        self.call("image_resolve", |state| match state.images.get(&image.to_string()) {
+            Some(resolution) => Ok(resolution.clone()),
+            None if image.is_pinned() && !image.is_id() => Ok(ImageResolution::Pinned(image.to_string())),
+            None => Err(EngineError::NotFound { what: format!("image {image}") }),
+        })
+    }
+
+    fn hints(&self) -> BoxStream<'static, EngineHint> {
+        let receiver = self.hints.subscribe();
+        let later = stream::unfold(receiver, |mut receiver| async move {
+            match receiver.recv().await {
+                Ok(hint) => Some((hint, receiver)),
+                // As on the engine, a reader that is too slow loses events and has to look at everything.
+                Err(RecvError::Lagged(_)) => Some((EngineHint::Connected, receiver)),
+                Err(RecvError::Closed) => None,
+            }
+        });
+        stream::iter([EngineHint::Connected]).chain(later).boxed()
+    }
+
+    async fn logs(&self, query: &LogQuery) -> EngineResult<BoxStream<'static, EngineResult<LogRecord>>> {
+        let records = self.call("logs", |state| {
+            let wanted =
+                |record: &&LogRecord| query.services.contains(&record.service) && query.since.is_none_or(|since| record.time >= since);
+            let mut records: Vec<LogRecord> = state.logs.iter().filter(wanted).cloned().collect();
+            records.sort_by_key(|record| record.time);
+            if let Some(tail) = query.tail {
+                let skip = records.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+                records.drain(..skip);
+            }
+            Ok(records)
+        })?;
+        let past = stream::iter(records.into_iter().map(Ok));
+        Ok(if query.follow { past.chain(stream::pending()).boxed() } else { past.boxed() })
+    }
+}

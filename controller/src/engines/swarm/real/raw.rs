@@ -1,0 +1,139 @@
+//! Lists that the client library cannot read.
+//!
+//! Its enums are closed: one word that a newer engine knows and we do not would hide a whole list, and a list
+//! that cannot be read stops the reconciler for every app. Here the list is read as JSON, object by object. An
+//! unknown task state becomes `starting` (alive, not serving); an object that stays unreadable fails the list
+//! after all, because a missing object would count as absent.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Address, DockerSwarm, EngineError, EngineResult, Target};
+use crate::engines::swarm::classify::classify;
+
+/// Largest answer that is read.
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// Whether an answer was a success that could not be decoded.
+pub(super) fn is_unreadable(error: &EngineError) -> bool {
+    matches!(error, EngineError::Other { status: 200, .. })
+}
+
+impl DockerSwarm {
+    /// Reads a list object by object.
+    pub(super) async fn list_leniently<T: DeserializeOwned>(
+        &self,
+        target: &Target,
+        path: &str,
+        filters: &HashMap<String, Vec<String>>,
+    ) -> EngineResult<Vec<T>> {
+        let filters = serde_json::to_string(filters).unwrap_or_default();
+        let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish();
+        let request = format!("GET {path}?{query} HTTP/1.0\r\nHost: docker\r\nConnection: close\r\n\r\n");
+        let deadline = self.inner.options.read_deadline;
+        let unreachable = |message: String| EngineError::Unreachable { what: target.to_string(), message };
+        let answer = match tokio::time::timeout(deadline, exchange(&self.inner.address, &request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(unreachable(error.to_string())),
+            Err(_) => return Err(unreachable(format!("no answer within {deadline:?}"))),
+        };
+        let body = body_of(target, &answer)?;
+        let values: Vec<Value> = serde_json::from_slice(body).map_err(|error| unreadable(target, &error))?;
+        tracing::warn!(list = %target, "the engine's answer holds words that are not known here; read object by object");
+        values.into_iter().map(|value| decode(target, value)).collect()
+    }
+}
+
+/// HTTP/1.0, so that the engine does not send the answer in chunks.
+async fn exchange(address: &Address, request: &str) -> std::io::Result<Vec<u8>> {
+    match address {
+        Address::Unix(path) => converse(UnixStream::connect(path).await?, request).await,
+        Address::Tcp(authority) => converse(TcpStream::connect(authority).await?, request).await,
+    }
+}
+
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> std::io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+fn body_of<'a>(target: &Target, answer: &'a [u8]) -> EngineResult<&'a [u8]> {
+    let malformed = || EngineError::Unreachable { what: target.to_string(), message: "the answer is not HTTP".to_owned() };
+    let split = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(malformed)?;
+    let (head, body) = answer.split_at(split);
+    let body = body.get(4..).unwrap_or_default();
+    let head = String::from_utf8_lossy(head);
+    let status: u16 = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
+    if status == 200 { Ok(body) } else { Err(classify(target, status, &String::from_utf8_lossy(body))) }
+}
+
+fn decode<T: DeserializeOwned>(target: &Target, value: Value) -> EngineResult<T> {
+    match serde_json::from_value(value.clone()) {
+        Ok(object) => Ok(object),
+        Err(_) => serde_json::from_value(with_known_states(value)).map_err(|error| unreadable(target, &error)),
+    }
+}
+
+/// Replaces the states of a task that has states which are not known.
+fn with_known_states(mut value: Value) -> Value {
+    let known = |state: &Value| serde_json::from_value::<bollard::models::TaskState>(state.clone()).is_ok();
+    if let Some(state) = value.pointer_mut("/Status/State").filter(|state| !known(state)) {
+        *state = Value::from("starting");
+    }
+    if let Some(state) = value.pointer_mut("/DesiredState").filter(|state| !known(state)) {
+        *state = Value::from("shutdown");
+    }
+    value
+}
+
+fn unreadable(target: &Target, error: &serde_json::Error) -> EngineError {
+    EngineError::Other { what: target.to_string(), status: 200, message: format!("the answer cannot be read: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::swarm::real::EngineOptions;
+    use crate::engines::swarm::{SwarmEngine, TaskState};
+    use tokio::net::UnixListener;
+
+    /// Answers every request on a socket with one body.
+    async fn serve(listener: UnixListener, body: String) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; 4096];
+            let mut read = 0;
+            while !buffer[..read].windows(4).any(|window| window == b"\r\n\r\n") {
+                match stream.read(&mut buffer[read..]).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) => read += n,
+                }
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_unknown_state_does_not_hide_the_other_tasks() {
+        let folder = tempfile::tempdir().expect("folder");
+        let socket = folder.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).expect("socket");
+        let body = serde_json::json!([
+            {"ID": "a", "ServiceID": "s", "Slot": 1, "Status": {"State": "running"}, "DesiredState": "running"},
+            {"ID": "b", "ServiceID": "s", "Slot": 2, "Status": {"State": "levitating"}, "DesiredState": "hovering"},
+        ]);
+        let server = tokio::spawn(serve(listener, body.to_string()));
+        let engine = DockerSwarm::connect(&format!("unix://{}", socket.display()), EngineOptions::default()).expect("client");
+        let tasks = engine.task_list(&["s".to_owned()]).await.expect("tasks");
+        server.abort();
+        assert!(tasks[0].is_running());
+        assert_eq!(tasks[1].state, TaskState::Starting);
+        assert!(!tasks[1].is_wanted());
+    }
+}

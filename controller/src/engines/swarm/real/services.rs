@@ -1,0 +1,129 @@
+//! Services and tasks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bollard::models;
+use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
+
+use super::{DockerSwarm, EngineError, EngineResult, Service, ServiceSpec, Target, Task, labels, list_filter, raw};
+use crate::engines::swarm::convert::{self, References};
+
+/// Service ids per request: a filter travels in the URL.
+const IDS_PER_REQUEST: usize = 100;
+
+impl DockerSwarm {
+    pub(super) async fn services(&self, prefix: &str) -> EngineResult<Vec<Service>> {
+        let services = self.raw_services(list_filter(prefix)).await?;
+        let names = self.network_names_of(&services).await?;
+        let ours = services.into_iter().filter_map(|service| convert::service_from_engine(service, &names));
+        Ok(ours.filter(|service| service.spec.name.starts_with(prefix)).collect())
+    }
+
+    pub(super) async fn labels_of_service(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
+        let services = self.raw_services(HashMap::from([("name".to_owned(), vec![name.to_owned()])])).await?;
+        let spec = services.into_iter().filter_map(|service| service.spec).find(|spec| spec.name.as_deref() == Some(name));
+        Ok(spec.map(|spec| spec.labels.unwrap_or_default().into_iter().collect()))
+    }
+
+    async fn raw_services(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Service>> {
+        let options = ListServicesOptions { filters: Some(filters.clone()), ..Default::default() };
+        let target = Target::of("service list");
+        match self.read(&target, self.docker().list_services(Some(options))).await {
+            Err(error) if raw::is_unreadable(&error) => self.list_leniently(&target, "/services", &filters).await,
+            other => other,
+        }
+    }
+
+    pub(super) async fn create_service(&self, spec: &ServiceSpec) -> EngineResult<String> {
+        let refs = self.references(spec).await?;
+        let rendered = convert::service_to_engine(spec, &refs)?;
+        let target = Target::new("service", &spec.name);
+        let created = self.write(&target, self.docker().create_service(rendered, None)).await?;
+        created.id.ok_or_else(|| no_id(&target))
+    }
+
+    pub(super) async fn update_service(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()> {
+        let target = Target::new("service", &spec.name);
+        let options = InspectServiceOptions::default();
+        let current = self.read(&target, self.docker().inspect_service(id, Some(options))).await?;
+        let at = current.version.as_ref().and_then(|version| version.index).unwrap_or(0);
+        if at != version {
+            // What we would start from is not what the caller looked at.
+            return Err(EngineError::OutOfSequence { what: target.to_string() });
+        }
+        let mut rendered = current.spec.unwrap_or_default();
+        let refs = self.references(spec).await?;
+        convert::apply_owned(&mut rendered, spec, &refs)?;
+        let version = i32::try_from(version).map_err(|_| EngineError::Invalid {
+            what: target.to_string(),
+            message: format!("version {version} is larger than the client can send"),
+        })?;
+        let options = UpdateServiceOptions { version, ..Default::default() };
+        self.write(&target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
+    }
+
+    /// Looks up what a spec refers to by name.
+    async fn references(&self, spec: &ServiceSpec) -> EngineResult<References> {
+        let names: BTreeSet<&str> = spec.secrets.iter().map(|mount| mount.secret_name.as_str()).collect();
+        let network = async { if spec.network.is_empty() { Ok(None) } else { self.network_id(&spec.network).await.map(Some) } };
+        let (network_id, secret_ids, has_init) = tokio::try_join!(network, self.secret_ids(&names), self.has_init())?;
+        Ok(References { network_id, secret_ids, has_init })
+    }
+
+    /// Names of the networks that services are attached to; one listing when any is not known yet.
+    async fn network_names_of(&self, services: &[models::Service]) -> EngineResult<HashMap<String, String>> {
+        let ids: BTreeSet<&str> = services.iter().flat_map(convert::network_ids).collect();
+        if ids.iter().any(|id| self.cached_network_name(id).is_none()) {
+            self.refresh_networks().await?;
+        }
+        Ok(ids.into_iter().filter_map(|id| Some((id.to_owned(), self.cached_network_name(id)?))).collect())
+    }
+
+    pub(super) async fn tasks(&self, service_ids: &[String]) -> EngineResult<Vec<Task>> {
+        if service_ids.is_empty() {
+            // Swarm does not put a service's labels on its tasks, so ask for the services first. A task of a
+            // service that is gone still shows our label on its container.
+            let services = self.raw_services(list_filter("")).await?;
+            let ids: BTreeSet<String> = services.into_iter().filter_map(|service| service.id).collect();
+            let ours = |task: &Task| {
+                let label = task.container_labels.get(labels::MANAGED_BY).map(String::as_str);
+                ids.contains(&task.service_id) || label == Some(labels::MANAGED_BY_VALUE)
+            };
+            return Ok(self.all_tasks().await?.into_iter().filter(ours).collect());
+        }
+        let mut tasks = Vec::new();
+        for chunk in service_ids.chunks(IDS_PER_REQUEST) {
+            let filters = HashMap::from([("service".to_owned(), chunk.to_vec())]);
+            match self.raw_tasks(filters).await {
+                Ok(found) => tasks.extend(found.into_iter().filter_map(convert::task_from_engine)),
+                // The engine looks every service up and refuses all for one that is gone, while the tasks of
+                // that one may still wind down.
+                Err(EngineError::NotFound { .. }) => {
+                    let ids: BTreeSet<&str> = service_ids.iter().map(String::as_str).collect();
+                    let wanted = |task: &Task| ids.contains(task.service_id.as_str());
+                    return Ok(self.all_tasks().await?.into_iter().filter(wanted).collect());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(tasks)
+    }
+
+    async fn all_tasks(&self) -> EngineResult<Vec<Task>> {
+        Ok(self.raw_tasks(HashMap::new()).await?.into_iter().filter_map(convert::task_from_engine).collect())
+    }
+
+    async fn raw_tasks(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Task>> {
+        let target = Target::of("task list");
+        let options = ListTasksOptions { filters: Some(filters.clone()) };
+        match self.read(&target, self.docker().list_tasks(Some(options))).await {
+            Err(error) if raw::is_unreadable(&error) => self.list_leniently(&target, "/tasks", &filters).await,
+            other => other,
+        }
+    }
+}
+
+/// The engine accepted a creation without naming what it made.
+pub(super) fn no_id(target: &Target) -> EngineError {
+    EngineError::Other { what: target.to_string(), status: 201, message: "the answer has no id".to_owned() }
+}

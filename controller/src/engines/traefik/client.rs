@@ -1,0 +1,298 @@
+//! Traefik's API, and requests through the edge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::Host;
+use async_trait::async_trait;
+use reqwest::{Client, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{ProxyApi, ProxyError, ProxyOverview};
+use crate::edge::document::REVISION_PREFIX;
+use crate::edge::{EndpointTable, ProbeResult, RouteFacts};
+use crate::plan::Fact;
+
+const API_TIMEOUT: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What Traefik says when no router matches.
+const NO_ROUTER: &[u8] = b"404 page not found\n";
+
+/// The real proxy.
+#[derive(Debug, Clone)]
+pub struct TraefikClient {
+    client: Client,
+    api: String,
+    edge: SocketAddr,
+    endpoints: watch::Receiver<Arc<EndpointTable>>,
+}
+
+impl TraefikClient {
+    /// For the Traefik with this API and this entry point. The endpoints tell which release is behind
+    /// an address.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(api: SocketAddr, edge_http: SocketAddr, endpoints: watch::Receiver<Arc<EndpointTable>>) -> Result<Self, ProxyError> {
+        // Fails when there is a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent("skyswarm-probe")
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|error| ProxyError::Unreachable { what: "anything".to_owned(), message: error.to_string() })?;
+        Ok(Self { client, api: format!("http://{api}/api"), edge: reachable(edge_http), endpoints })
+    }
+
+    /// Asks the API; `None` for 404.
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ProxyError> {
+        let unreachable = |message: String| ProxyError::Unreachable { what: path.to_owned(), message };
+        let ask = async {
+            let response = self.client.get(format!("{}{path}", self.api)).send().await.map_err(|error| unreachable(chain(&error)))?;
+            match response.status() {
+                StatusCode::NOT_FOUND => Ok(None),
+                StatusCode::OK => response.json().await.map(Some).map_err(|error| {
+                    if error.is_decode() {
+                        ProxyError::Unexpected { what: path.to_owned(), message: chain(&error) }
+                    } else {
+                        unreachable(chain(&error))
+                    }
+                }),
+                status => Err(ProxyError::Unexpected { what: path.to_owned(), message: status.to_string() }),
+            }
+        };
+        timeout(API_TIMEOUT, ask).await.unwrap_or_else(|_| Err(unreachable(format!("no answer within {API_TIMEOUT:?}"))))
+    }
+
+    async fn read_route(&self, key: &str) -> Result<Option<RouteFacts>, ProxyError> {
+        // A key is made of names; anything else would ask for another path.
+        if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+            return Ok(None);
+        }
+        let Some(router) = self.get::<RouterInfo>(&format!("/http/routers/{key}@http")).await? else { return Ok(None) };
+        let service = self.get::<ServiceInfo>(&format!("/http/services/{key}@http")).await?;
+        Ok(Some(facts(router, service, &self.endpoints.borrow())))
+    }
+
+    /// Whether the proxy has a router for the host, so that a 404 must be the app's own.
+    async fn has_router(&self, host: &Host) -> bool {
+        let found = self.get::<Vec<RouterInfo>>(&format!("/http/routers?search={host}&per_page=100")).await;
+        let wanted = format!("Host(`{host}`)");
+        found.is_ok_and(|found| found.is_some_and(|list| list.iter().any(|router| router.is_enabled() && router.rule.contains(&wanted))))
+    }
+
+    async fn ask(&self, host: &Host, path: &str) -> Result<(StatusCode, Vec<u8>), String> {
+        let ask = async {
+            let request = self.client.get(format!("http://{}{path}", self.edge)).header(header::HOST, host.as_str());
+            // A connection of its own: the probe is to say what a new client would see.
+            let mut response = request.header(header::CONNECTION, "close").send().await.map_err(|error| chain(&error))?;
+            let mut body = Vec::new();
+            while body.len() < NO_ROUTER.len() + 1 {
+                match response.chunk().await {
+                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                    // The status is the answer; a body that breaks off does not change it.
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            Ok((response.status(), body))
+        };
+        timeout(PROBE_TIMEOUT, ask).await.unwrap_or_else(|_| Err("timed out after 2s".to_owned()))
+    }
+}
+
+#[async_trait]
+impl ProxyApi for TraefikClient {
+    async fn route_facts(&self, key: &str) -> Fact<RouteFacts> {
+        match self.read_route(key).await {
+            Ok(Some(facts)) => Fact::Known(facts),
+            Ok(None) => Fact::Absent,
+            Err(error) => {
+                tracing::debug!(key, %error, "the proxy could not be asked about a route");
+                Fact::Unknown
+            }
+        }
+    }
+
+    async fn overview(&self) -> Result<ProxyOverview, ProxyError> {
+        let missing = || ProxyError::Unexpected { what: "/overview".to_owned(), message: "404 Not Found".to_owned() };
+        let found: OverviewInfo = self.get("/overview").await?.ok_or_else(missing)?;
+        let stamps: Vec<MiddlewareInfo> = self.get(&format!("/http/middlewares?search={REVISION_PREFIX}")).await?.unwrap_or_default();
+        let stamp = stamps.iter().filter_map(|info| info.name.strip_suffix("@http")).find(|name| name.starts_with(REVISION_PREFIX));
+        Ok(ProxyOverview {
+            routers: found.http.routers.total,
+            router_errors: found.http.routers.errors,
+            services: found.http.services.total,
+            service_errors: found.http.services.errors,
+            stamp: stamp.map(str::to_owned),
+        })
+    }
+
+    async fn probe(&self, host: &Host, health_path: Option<&str>) -> ProbeResult {
+        let path = health_path.filter(|path| path.starts_with('/')).unwrap_or("/");
+        let asked = format!("GET http://{host}{path}");
+        let (status, body) = match self.ask(host, path).await {
+            Ok(answer) => answer,
+            Err(error) => return ProbeResult { ok: false, detail: format!("{asked} through the edge failed: {error}") },
+        };
+        // Only this answer can be either's.
+        let from_proxy = status == StatusCode::NOT_FOUND && body == NO_ROUTER && !self.has_router(host).await;
+        judge(&asked, status.as_u16(), from_proxy, health_path.is_some())
+    }
+}
+
+/// Whether an answer says that the app serves. `no_router` is set when the proxy had no route.
+fn judge(asked: &str, status: u16, no_router: bool, has_health_path: bool) -> ProbeResult {
+    let ok = match status {
+        _ if no_router => false,
+        // The proxy's own words when no task takes the request, or when one breaks off. An app that says
+        // them itself does not serve either.
+        502..=504 => false,
+        200..=399 => true,
+        _ => !has_health_path,
+    };
+    let detail = match (ok, no_router, status) {
+        (_, true, _) => format!("{asked} answered 404: the edge has no route for this host"),
+        (_, _, 503) => format!("{asked} answered 503: no task takes requests, or the app says so itself"),
+        _ => format!("{asked} answered {status}"),
+    };
+    ProbeResult { ok, detail }
+}
+
+fn facts(router: RouterInfo, service: Option<ServiceInfo>, table: &EndpointTable) -> RouteFacts {
+    let mut errors = router.error.clone();
+    if !router.is_enabled() && errors.is_empty() {
+        errors.push(format!("the router is {}", router.status));
+    }
+    let mut servers = BTreeSet::new();
+    let mut down = BTreeSet::new();
+    match service {
+        None => errors.push("the router has no service".to_owned()),
+        Some(service) => {
+            if service.status != "enabled" && service.error.is_empty() {
+                errors.push(format!("the service is {}", service.status));
+            }
+            errors.extend(service.error);
+            for server in service.load_balancer.unwrap_or_default().servers {
+                match address(&server.url) {
+                    Some(address) => servers.insert(address),
+                    None => {
+                        errors.push(format!("the proxy has a backend {:?}", server.url));
+                        continue;
+                    }
+                };
+            }
+            let bad = service.server_status.iter().filter(|(_, status)| *status != "UP");
+            down.extend(bad.filter_map(|(url, _)| address(url)));
+        }
+    }
+    let behind = |address: &SocketAddr| table.endpoints.values().find(|endpoint| endpoint.address == *address);
+    let releases: BTreeSet<String> = servers.iter().filter_map(behind).map(|endpoint| endpoint.release.clone()).collect();
+    RouteFacts {
+        rule: router.rule,
+        error: (!errors.is_empty()).then(|| errors.join("; ")),
+        servers: servers.into_iter().collect(),
+        down: down.into_iter().collect(),
+        releases: releases.into_iter().collect(),
+        probe: None,
+    }
+}
+
+fn address(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+}
+
+/// Where a listener on all addresses is reached from here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The innermost cause says what happened ("connection refused").
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut last = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        last = next.to_string();
+        cause = next.source();
+    }
+    last
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct RouterInfo {
+    #[serde(default)]
+    rule: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    error: Vec<String>,
+}
+
+impl RouterInfo {
+    fn is_enabled(&self) -> bool {
+        self.status == "enabled"
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceInfo {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    error: Vec<String>,
+    #[serde(default)]
+    load_balancer: Option<LoadBalancerInfo>,
+    #[serde(default)]
+    server_status: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct LoadBalancerInfo {
+    #[serde(default)]
+    servers: Vec<ServerInfo>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ServerInfo {
+    #[serde(default)]
+    url: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct OverviewInfo {
+    http: OverviewHttp,
+}
+
+#[derive(Debug, Deserialize)]
+struct OverviewHttp {
+    routers: Counts,
+    services: Counts,
+}
+
+#[derive(Debug, Deserialize)]
+struct Counts {
+    total: u64,
+    #[serde(default)]
+    errors: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct MiddlewareInfo {
+    name: String,
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

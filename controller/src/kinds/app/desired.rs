@@ -1,0 +1,136 @@
+//! What is wanted of one app: its rows, put together into targets. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api_types::kinds::app::{AppSpec, Verdict, VerdictPhase};
+use api_types::{EnvKey, Host, ProcessName};
+
+use super::names;
+use super::render::{self, Owner, ProcessTarget};
+use crate::edge::Route;
+use crate::store::{AppRecord, Revision};
+
+/// What is wanted of one app.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Whose objects.
+    pub owner: Owner,
+    /// The newest generation.
+    pub generation: i64,
+    /// Verdict of the newest generation.
+    pub verdict: Verdict,
+    /// Whether the app is to go away.
+    pub deleting: bool,
+    /// Hosts of the app, sorted.
+    pub hosts: Vec<Host>,
+    /// What the engine shall converge to: the newest generation, or the last proven one when the
+    /// newest has failed.
+    pub target: Target,
+    /// Releases that were proven to serve, by process; they need no health window again.
+    pub proven: BTreeSet<(ProcessName, String)>,
+}
+
+/// One generation, rendered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Its number.
+    pub generation: i64,
+    /// Its spec.
+    pub spec: AppSpec,
+    /// Versions of its secrets.
+    pub secret_versions: BTreeMap<EnvKey, i64>,
+    /// The resolved image, once it is.
+    pub image: Option<String>,
+    /// Its processes.
+    pub processes: BTreeMap<ProcessName, ProcessTarget>,
+    /// Its verdict.
+    pub phase: VerdictPhase,
+}
+
+impl Target {
+    /// Renders a revision. While its image is not resolved the reference stands in for it.
+    pub fn of(owner: &Owner, revision: &Revision) -> Self {
+        let reference = revision.spec.image.to_string();
+        let image = revision.resolved_image.as_deref().unwrap_or(&reference);
+        let processes = revision
+            .spec
+            .processes
+            .iter()
+            .map(|(name, process)| {
+                let target = render::process(owner, revision.generation, &revision.spec, &revision.secret_versions, image, (name, process));
+                (name.clone(), target)
+            })
+            .collect();
+        Self {
+            generation: revision.generation,
+            spec: revision.spec.clone(),
+            secret_versions: revision.secret_versions.clone(),
+            image: revision.resolved_image.clone(),
+            processes,
+            phase: revision.verdict.phase,
+        }
+    }
+
+    /// Names of the Swarm secrets that this target needs, by name: key and version.
+    pub fn secrets(&self, owner: &Owner) -> BTreeMap<String, (EnvKey, i64)> {
+        self.secret_versions
+            .iter()
+            .map(|(key, version)| (names::secret(&owner.app, owner.uid, *version), (key.clone(), *version)))
+            .collect()
+    }
+}
+
+impl Desired {
+    /// Puts the rows together. `newest` is the revision of `record.generation`, `proven` the last
+    /// revision before it that served.
+    pub fn new(record: &AppRecord, newest: &Revision, proven: Option<&Revision>, hosts: Vec<Host>, dnsrr: bool) -> Self {
+        let owner = Owner { org: record.org.clone(), app: record.name.clone(), uid: record.uid, dnsrr };
+        let failed = newest.verdict.phase == VerdictPhase::Failed;
+        let proven_target = proven.map(|revision| Target::of(&owner, revision));
+        let proven_releases = proven_target.iter().flat_map(releases).collect();
+        let target = match (failed, proven_target) {
+            (true, Some(proven)) => proven,
+            _ => Target::of(&owner, newest),
+        };
+        Self {
+            owner,
+            generation: record.generation,
+            verdict: newest.verdict.clone(),
+            deleting: record.deletion_timestamp.is_some(),
+            hosts,
+            target,
+            proven: proven_releases,
+        }
+    }
+
+    /// Whether the target is an older generation because the newest failed.
+    pub fn is_reverting(&self) -> bool {
+        self.target.generation != self.generation
+    }
+
+    /// Whether the newest generation failed and there is nothing to go back to.
+    pub fn is_stuck(&self) -> bool {
+        self.verdict.phase == VerdictPhase::Failed && !self.is_reverting()
+    }
+
+    /// Where requests shall go, for tasks of `releases`. `None` when no process takes requests.
+    pub fn route(&self, releases: Vec<String>) -> Option<Route> {
+        let (process, spec, _) = self.target.spec.routed_process()?;
+        if self.hosts.is_empty() {
+            return None;
+        }
+        Some(Route {
+            app_uid: self.owner.uid,
+            org: self.owner.org.clone(),
+            app: self.owner.app.clone(),
+            hosts: self.hosts.clone(),
+            process: process.clone(),
+            releases,
+            health: spec.health.clone(),
+        })
+    }
+}
+
+fn releases(target: &Target) -> Vec<(ProcessName, String)> {
+    target.processes.iter().map(|(name, process)| (name.clone(), process.release.clone())).collect()
+}

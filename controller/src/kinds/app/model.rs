@@ -1,0 +1,242 @@
+//! What was observed of one app, and the small picture of it that the plan is made from. Pure.
+//!
+//! [`Observed`] holds the facts as they were read; it is stored, so that the API can plan without an
+//! engine. [`Model`] is what planning needs of them, and can be moved forward by assuming that a step
+//! worked: that is how a whole plan is known before its first step is taken.
+
+use std::collections::BTreeMap;
+
+use api_types::ProcessName;
+use serde::{Deserialize, Serialize};
+
+use super::desired::Desired;
+use super::names;
+use super::render;
+use crate::edge::{Endpoint, Route, RouteFacts};
+use crate::engines::swarm::{Network, Secret, Service, Task, labels};
+use crate::plan::Fact;
+
+/// Facts of one app, as read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Observed {
+    /// Services whose name begins with the app's prefix, ours or not.
+    pub services: Fact<Vec<Service>>,
+    /// Tasks of these services.
+    pub tasks: Fact<Vec<Task>>,
+    /// Networks whose name begins with the app's prefix.
+    pub networks: Fact<Vec<Network>>,
+    /// Secrets whose name begins with the app's prefix.
+    pub secrets: Fact<Vec<Secret>>,
+    /// Tasks that take requests, with what their health checks said.
+    pub endpoints: Fact<Vec<Endpoint>>,
+    /// The route that is published.
+    pub route: Fact<Route>,
+    /// What the proxy made of it.
+    pub edge: Fact<RouteFacts>,
+    /// Host names of nodes by id, for messages.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, String>,
+}
+
+/// One release of one process on the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceModel {
+    /// Engine id; empty in a simulated step.
+    pub id: String,
+    /// Service name.
+    pub name: String,
+    /// Version for compare-and-swap.
+    pub version: u64,
+    /// Wanted tasks as the engine has it.
+    pub replicas: u32,
+    /// Tasks that run and answer.
+    pub ready: u32,
+    /// Tasks whose process may be alive.
+    pub live: u32,
+    /// Owned fields that are not as we want them; only for services of the target.
+    pub differences: Vec<&'static str>,
+}
+
+/// What the proxy sends to the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EdgeModel {
+    /// The proxy could not be asked.
+    Unknown,
+    /// The proxy has no route for the app.
+    Absent,
+    /// The proxy has a route.
+    Serves {
+        /// Whether the router has exactly the wanted hosts and no error.
+        hosts_current: bool,
+        /// Backends by release.
+        backends: BTreeMap<String, u32>,
+        /// Backends that belong to no known endpoint any more.
+        strangers: u32,
+    },
+}
+
+/// A process type and a release of it.
+pub type ReleaseKey = (ProcessName, String);
+
+/// The picture that planning works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Whether everything that planning needs was read.
+    pub known: bool,
+    /// Whether the newest generation's image is resolved.
+    pub resolved: bool,
+    /// Whether the target has been proven to serve.
+    pub proven: bool,
+    /// A foreign object that has a name which we need.
+    pub name_taken: Option<String>,
+    /// Id of the app's network.
+    pub network: Option<String>,
+    /// Ids of the app's secrets by name.
+    pub secrets: BTreeMap<String, String>,
+    /// The app's services.
+    pub services: BTreeMap<ReleaseKey, ServiceModel>,
+    /// Tasks that may still be alive although their service is gone.
+    pub departing: u32,
+    /// The published route.
+    pub route: Option<Route>,
+    /// The proxy.
+    pub edge: EdgeModel,
+}
+
+impl Model {
+    /// Looks at the facts through the eyes of `desired`.
+    pub fn new(desired: &Desired, observed: &Observed) -> Self {
+        let owner = &desired.owner;
+        let network_name = names::network(&owner.app, owner.uid);
+        let network = observed.networks.known().and_then(|list| list.iter().find(|network| network.name == network_name));
+        Self {
+            known: [
+                observed.services.is_unknown(),
+                observed.tasks.is_unknown(),
+                observed.networks.is_unknown(),
+                observed.secrets.is_unknown(),
+            ]
+            .iter()
+            .all(|unknown| !unknown)
+                && !observed.route.is_unknown(),
+            resolved: desired.target.image.is_some(),
+            proven: desired.target.phase == api_types::kinds::app::VerdictPhase::Ready,
+            name_taken: name_taken(desired, observed),
+            network: network.filter(|network| owner.owns(&network.labels)).map(|network| network.id.clone()),
+            secrets: observed
+                .secrets
+                .known()
+                .into_iter()
+                .flatten()
+                .filter(|secret| owner.owns(&secret.labels))
+                .map(|secret| (secret.name.clone(), secret.id.clone()))
+                .collect(),
+            services: services(desired, observed),
+            departing: departing(observed),
+            route: observed.route.known().cloned(),
+            edge: edge(desired, observed),
+        }
+    }
+
+    /// Services of `process` other than `release`, oldest name first.
+    pub fn others<'a>(&'a self, process: &'a ProcessName, release: &'a str) -> impl Iterator<Item = (&'a ReleaseKey, &'a ServiceModel)> {
+        self.services.iter().filter(move |((name, other), _)| name == process && other != release)
+    }
+
+    /// Whether the proxy sends requests to all ready tasks of `release`, and, if `only`, to nothing else.
+    pub fn edge_serves(&self, release: &str, ready: u32, only: bool) -> bool {
+        match &self.edge {
+            EdgeModel::Serves { hosts_current, backends, strangers } => {
+                let has = backends.get(release).copied().unwrap_or(0);
+                let others = *strangers > 0 || backends.iter().any(|(name, count)| name != release && *count > 0);
+                *hosts_current && has >= ready && !(only && others)
+            }
+            EdgeModel::Unknown | EdgeModel::Absent => false,
+        }
+    }
+}
+
+/// The first foreign object that stands where one of ours belongs.
+fn name_taken(desired: &Desired, observed: &Observed) -> Option<String> {
+    let owner = &desired.owner;
+    let network_name = names::network(&owner.app, owner.uid);
+    let networks = observed.networks.known().into_iter().flatten();
+    let foreign_network = networks
+        .filter(|network| network.name == network_name && !owner.owns(&network.labels))
+        .map(|network| format!("network {}", network.name));
+    let wanted: Vec<&str> = desired.target.processes.values().map(|process| process.service.name.as_str()).collect();
+    let services = observed.services.known().into_iter().flatten();
+    let foreign_service = services
+        .filter(|service| wanted.contains(&service.spec.name.as_str()) && !owner.owns(&service.spec.labels))
+        .map(|service| format!("service {}", service.spec.name));
+    let secrets = desired.target.secrets(owner);
+    let found = observed.secrets.known().into_iter().flatten();
+    let foreign_secret = found
+        .filter(|secret| secrets.contains_key(&secret.name) && !owner.owns(&secret.labels))
+        .map(|secret| format!("secret {}", secret.name));
+    foreign_network.chain(foreign_service).chain(foreign_secret).next()
+}
+
+fn services(desired: &Desired, observed: &Observed) -> BTreeMap<ReleaseKey, ServiceModel> {
+    let mut out = BTreeMap::new();
+    for service in observed.services.known().into_iter().flatten().filter(|s| desired.owner.owns(&s.spec.labels)) {
+        let label = |key: &str| service.spec.labels.get(key).cloned().unwrap_or_default();
+        // A service that is ours but whose labels were mangled cannot be placed; it is left alone.
+        let Ok(process) = label(labels::PROCESS).parse::<ProcessName>() else { continue };
+        let release = label(labels::RELEASE);
+        let target = desired.target.processes.get(&process).filter(|target| target.release == release);
+        let model = ServiceModel {
+            id: service.id.clone(),
+            name: service.spec.name.clone(),
+            version: service.version,
+            replicas: u32::try_from(service.spec.replicas).unwrap_or(u32::MAX),
+            ready: ready(observed, service),
+            live: count(observed.tasks.known().into_iter().flatten().filter(|task| task.service_id == service.id && task.is_live())),
+            differences: target.map(|target| render::differences(&target.service, &service.spec)).unwrap_or_default(),
+        };
+        out.insert((process, release), model);
+    }
+    out
+}
+
+/// Live tasks of no service: the engine lists them until their containers have stopped.
+fn departing(observed: &Observed) -> u32 {
+    let Some(services) = observed.services.known() else { return 0 };
+    let tasks = observed.tasks.known().into_iter().flatten();
+    count(tasks.filter(|task| task.is_live() && !services.iter().any(|service| service.id == task.service_id)))
+}
+
+/// Tasks of a service that run and, if they listen, answer their health check.
+fn ready(observed: &Observed, service: &Service) -> u32 {
+    let tasks = observed.tasks.known().into_iter().flatten();
+    let running = tasks.filter(|task| task.service_id == service.id && task.is_running());
+    if service.spec.container_labels.contains_key(labels::PORT) {
+        let endpoints = observed.endpoints.known().map(Vec::as_slice).unwrap_or_default();
+        count(running.filter(|task| endpoints.iter().any(|endpoint| endpoint.task_id == task.id && endpoint.ready)))
+    } else {
+        count(running)
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+fn edge(desired: &Desired, observed: &Observed) -> EdgeModel {
+    let facts = match &observed.edge {
+        Fact::Unknown => return EdgeModel::Unknown,
+        Fact::Absent => return EdgeModel::Absent,
+        Fact::Known(facts) => facts,
+    };
+    let endpoints = observed.endpoints.known().map(Vec::as_slice).unwrap_or_default();
+    let mut backends = BTreeMap::new();
+    let mut strangers = 0;
+    for server in &facts.servers {
+        match endpoints.iter().find(|endpoint| endpoint.address == *server) {
+            Some(endpoint) => *backends.entry(endpoint.release.clone()).or_insert(0) += 1,
+            None => strangers += 1,
+        }
+    }
+    let hosts = desired.hosts.iter().map(|host| format!("Host(`{host}`)")).collect::<Vec<_>>().join(" || ");
+    EdgeModel::Serves { hosts_current: facts.error.is_none() && facts.rule == hosts, backends, strangers }
+}

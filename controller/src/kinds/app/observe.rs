@@ -1,0 +1,121 @@
+//! Reads what exists of one app: engine, endpoints, route and proxy. Every failed read is `Unknown`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use api_types::Host;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::desired::Desired;
+use super::model::Observed;
+use super::names;
+use crate::edge::{EndpointTable, Route, RouteFacts, route_key};
+use crate::engines::swarm::{EngineError, EngineResult, Service, SwarmEngine, Task, labels};
+use crate::engines::traefik::ProxyApi;
+use crate::plan::Fact;
+
+/// Where observations come from.
+#[derive(Clone)]
+pub struct Observer {
+    /// The engine.
+    pub engine: Arc<dyn SwarmEngine>,
+    /// The proxy.
+    pub proxy: Arc<dyn ProxyApi>,
+    /// Which tasks answer.
+    pub endpoints: watch::Receiver<Arc<EndpointTable>>,
+    /// Host names of nodes by id, refreshed by the node controller; for messages only.
+    pub nodes: Arc<RwLock<HashMap<String, String>>>,
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+impl Observer {
+    /// Reads everything that concerns `desired`. Returns the facts, and the engine's error if it could
+    /// not be read. `route` is the published route as stored.
+    pub async fn observe(&self, desired: &Desired, route: Fact<Route>) -> (Observed, Option<EngineError>) {
+        let owner = &desired.owner;
+        let prefix = names::prefix(&owner.app, owner.uid);
+        let (services, networks, secrets, edge) = tokio::join!(
+            self.engine.service_list(&prefix),
+            self.engine.network_list(&prefix),
+            self.engine.secret_list(&prefix),
+            self.edge(desired, &route),
+        );
+        let tasks = match &services {
+            Ok(services) => self.tasks(desired, services).await,
+            Err(error) => Err(error.clone()),
+        };
+        // Read after the tasks, so that a ready endpoint never stands for a task that was not seen.
+        let endpoints = self
+            .endpoints
+            .borrow()
+            .of_app(owner.uid)
+            .map_or(Fact::Unknown, |endpoints| Fact::Known(endpoints.into_iter().cloned().collect()));
+        let mut failure = None;
+        let observed = Observed {
+            services: fact(services, &mut failure),
+            tasks: fact(tasks, &mut failure),
+            networks: fact(networks, &mut failure),
+            secrets: fact(secrets, &mut failure),
+            endpoints,
+            route,
+            edge,
+            nodes: BTreeMap::new(),
+        };
+        (self.with_node_names(observed), failure)
+    }
+
+    async fn tasks(&self, desired: &Desired, services: &[Service]) -> EngineResult<Vec<Task>> {
+        let owner = &desired.owner;
+        if desired.deleting && services.is_empty() {
+            // The services are gone, their last tasks may not be: find them by owner.
+            let uid = owner.uid.to_string();
+            let mut tasks = self.engine.task_list(&[]).await?;
+            tasks.retain(|task| task.container_labels.get(labels::OWNER_UID) == Some(&uid));
+            return Ok(tasks);
+        }
+        let ids: Vec<String> = services.iter().filter(|s| owner.owns(&s.spec.labels)).map(|service| service.id.clone()).collect();
+        if ids.is_empty() { Ok(Vec::new()) } else { self.engine.task_list(&ids).await }
+    }
+
+    async fn edge(&self, desired: &Desired, route: &Fact<Route>) -> Fact<RouteFacts> {
+        let owner = &desired.owner;
+        let mut facts = self.proxy.route_facts(&route_key(owner.uid, &owner.org, &owner.app)).await;
+        if let (Fact::Known(facts), Some(route), false) = (&mut facts, route.known(), desired.deleting)
+            && let Some(host) = probe_host(&route.hosts)
+            && !facts.servers.is_empty()
+        {
+            let path = route.health.as_ref().map(|health| health.path.as_str());
+            facts.probe = Some(self.proxy.probe(host, path).await);
+        }
+        facts
+    }
+
+    fn with_node_names(&self, mut observed: Observed) -> Observed {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let tasks = observed.tasks.known().into_iter().flatten();
+        observed.nodes = tasks.filter_map(|task| nodes.get(&task.node_id).map(|name| (task.node_id.clone(), name.clone()))).collect();
+        observed
+    }
+}
+
+/// One host stands for all: they are one rule of one router.
+fn probe_host(hosts: &[Host]) -> Option<&Host> {
+    hosts.first()
+}
+
+fn fact<T>(result: EngineResult<T>, failure: &mut Option<EngineError>) -> Fact<T> {
+    match result {
+        Ok(value) => Fact::Known(value),
+        Err(error) => {
+            warn!(%error, "the engine could not be read");
+            failure.get_or_insert(error);
+            Fact::Unknown
+        }
+    }
+}

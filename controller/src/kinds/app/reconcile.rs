@@ -1,0 +1,316 @@
+//! One run of the App reconciler: observe, judge, plan, tell, act on the first step, and again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api_types::event::EventType;
+use api_types::kinds::app::{AppStatus, VerdictPhase};
+use api_types::{Host, Reason};
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tracing::{debug, info};
+use uuid::Uuid;
+
+use super::apply::{ApplyError, Executor};
+use super::causes::Cause;
+use super::desired::Desired;
+use super::model::{Model, Observed};
+use super::observe::Observer;
+use super::plan::{self, Gate, Step};
+use super::status::{self, Inputs};
+use super::verdict::{self, Judgement};
+use crate::clock::SharedClock;
+use crate::engines::swarm::EngineError;
+use crate::plan::{Fact, Plan, Step as _};
+use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
+use crate::settings::{EndpointMode, Settings};
+use crate::store::{AppKey, AppRecord, NewEvent, Revision, Store, StoreError};
+
+/// Steps of one run. More means that something undoes what we do; the queue then spaces the runs out.
+const MAX_STEPS_PER_RUN: usize = 200;
+
+/// Where events go; never waits.
+pub type EventSender = Arc<dyn Fn(NewEvent) + Send + Sync>;
+
+/// Reconciles apps.
+pub struct AppReconciler {
+    /// The database.
+    pub store: Store,
+    /// Reads.
+    pub observer: Observer,
+    /// Acts.
+    pub executor: Executor,
+    /// Time.
+    pub clock: SharedClock,
+    /// Current settings.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Where events go.
+    pub events: EventSender,
+    /// Scheme and port of the edge, for URLs.
+    pub edge: (&'static str, u16),
+    /// Until when (monotonic) nothing is removed or scaled down: right after the engine came back its
+    /// lists may still show what was before.
+    pub quiet_until: Arc<Mutex<Duration>>,
+    /// Why images could not be resolved, by app. Memory only: it is found out again.
+    pub image_errors: Mutex<HashMap<Uuid, Cause>>,
+}
+
+/// The rows of one app.
+struct Rows {
+    record: AppRecord,
+    newest: Revision,
+    proven: Option<Revision>,
+    hosts: Vec<Host>,
+    route: Fact<crate::edge::Route>,
+}
+
+/// What one look at the world gave.
+struct Look {
+    desired: Desired,
+    observed: Observed,
+    model: Model,
+    judgement: Judgement,
+    plan: Plan<Step, Gate>,
+    failure: Option<EngineError>,
+}
+
+#[async_trait]
+impl Reconciler for AppReconciler {
+    type Key = AppKey;
+
+    fn name(&self) -> &'static str {
+        "app"
+    }
+
+    async fn reconcile(&self, key: &AppKey, run: &Run) -> Outcome {
+        match self.run(key, run).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::failed(store_class(&error), error),
+        }
+    }
+
+    async fn keys(&self) -> Result<Vec<AppKey>, BoxError> {
+        Ok(self.store.app_keys_all().await?)
+    }
+
+    async fn dirty_keys(&self) -> Result<Vec<AppKey>, BoxError> {
+        Ok(self.store.app_keys_dirty().await?)
+    }
+}
+
+impl AppReconciler {
+    async fn run(&self, key: &AppKey, run: &Run) -> Result<Outcome, StoreError> {
+        for _ in 0..MAX_STEPS_PER_RUN {
+            if run.cancel.is_cancelled() {
+                return Ok(Outcome::failed(Class::Cancelled, "the run was cancelled"));
+            }
+            let Some(rows) = self.load(key, run.epoch).await? else { return Ok(Outcome::done()) };
+            let look = self.look(&rows).await;
+            // The verdict first: whatever follows from it must not be done before it is durable.
+            if look.judgement.verdict != rows.newest.verdict {
+                self.store_verdict(&rows, &look, run.epoch).await?;
+                continue;
+            }
+            self.tell(&rows, &look, run.epoch).await?;
+            if let Some(error) = look.failure {
+                return Ok(Outcome::failed(Class::Transient, error));
+            }
+            let Some(step) = look.plan.next() else { return Ok(self.wait(&look)) };
+            if let Some(left) = self.quiet_for(step) {
+                return Ok(Outcome::requeue(left));
+            }
+            info!(app = %key, step = %step, word = step.word(), "step");
+            if let Err(error) = self.executor.apply(step, &look.desired, &look.model, run.epoch).await {
+                match self.step_failed(&rows, &look, step, error, run.epoch).await? {
+                    Some(outcome) => return Ok(outcome),
+                    None => continue,
+                }
+            }
+            self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
+            self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
+            if *step == Step::Finalize {
+                return Ok(Outcome::done());
+            }
+        }
+        Ok(Outcome::failed(Class::Transient, "too many steps in one run; something undoes what is done"))
+    }
+
+    /// Reads the rows of an app. `None` when it is gone.
+    async fn load(&self, key: &AppKey, epoch: i64) -> Result<Option<Rows>, StoreError> {
+        let Some(record) = self.store.app_get(&key.org, &key.name).await? else { return Ok(None) };
+        let Some(mut newest) = self.store.revision_get(record.uid, record.generation).await? else {
+            return Err(StoreError::Missing { what: "the revision of the app's newest generation" });
+        };
+        if newest.resolved_image.is_none()
+            && let Some(before) = self.store.revision_get(record.uid, record.generation - 1).await?
+            && before.spec.image == newest.spec.image
+            && let Some(image) = before.resolved_image
+        {
+            // The same reference keeps its meaning: a change of scale must not bring a new image along.
+            self.store.revision_image_put(record.uid, record.generation, &image, epoch).await?;
+            newest.resolved_image = Some(image);
+        }
+        let proven = self.store.revision_latest_proven(record.uid, record.generation).await?;
+        let mut hosts = self.store.domains_of_app(record.uid).await?;
+        let settings = self.settings.borrow().clone();
+        if newest.spec.routed_process().is_some() {
+            hosts.extend(settings.platform_host(&record.org, &record.name));
+        }
+        hosts.sort();
+        hosts.dedup();
+        let route = self.store.route_get(record.uid).await?.map_or(Fact::Absent, Fact::Known);
+        Ok(Some(Rows { record, newest, proven, hosts, route }))
+    }
+
+    /// Observes, judges and plans; changes nothing.
+    async fn look(&self, rows: &Rows) -> Look {
+        let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
+        let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
+        let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
+        let model = Model::new(&desired, &observed);
+        let judgement = verdict::judge(&desired, &observed, &model, rows.record.status.rollout, self.clock.now());
+        let plan = plan::plan(&desired, &model);
+        Look { desired, observed, model, judgement, plan, failure }
+    }
+
+    async fn store_verdict(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        let verdict = &look.judgement.verdict;
+        let (uid, generation) = (rows.record.uid, rows.record.generation);
+        self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
+        let (event_type, text) = match verdict.phase {
+            VerdictPhase::Failed => {
+                (EventType::Warning, format!("generation {generation} failed: {}", verdict.message.as_deref().unwrap_or("")))
+            }
+            VerdictPhase::Ready => (EventType::Normal, format!("generation {generation} is proven to serve")),
+            VerdictPhase::Rolling | VerdictPhase::Pending => (EventType::Normal, format!("generation {generation} is being rolled out")),
+        };
+        let word = verdict.reason.map_or_else(|| format!("{:?}", verdict.phase), |reason| reason.to_string());
+        self.event(&look.desired, event_type, &word, text);
+        Ok(())
+    }
+
+    /// Writes the status and what it was made from, where they changed.
+    async fn tell(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        let image_error = self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).get(&rows.record.uid).cloned();
+        let status: AppStatus = status::status(&Inputs {
+            desired: &look.desired,
+            observed: &look.observed,
+            model: &look.model,
+            judgement: &look.judgement,
+            plan: &look.plan,
+            image_error: image_error.as_ref(),
+            previous: &rows.record.status,
+            edge: self.edge,
+            now: self.clock.now(),
+        });
+        self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
+        if look.failure.is_none() {
+            match serde_json::to_value(&look.observed) {
+                Ok(value) => self.store.observation_put(rows.record.uid, &value, epoch).await?,
+                Err(error) => debug!(%error, "an observation could not be written down"),
+            }
+        }
+        Ok(())
+    }
+
+    /// When to look again.
+    fn wait(&self, look: &Look) -> Outcome {
+        let Some(gate) = look.plan.gate() else { return Outcome::done() };
+        let rollout = look.judgement.rollout;
+        let elapsed = (self.clock.now() - rollout.last_progress_at).to_std().unwrap_or_default();
+        // Often at first, when things move; later more seldom, but always well within the deadlines.
+        let patience = (elapsed / 20).clamp(Duration::from_millis(150), Duration::from_secs(2));
+        match gate {
+            Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
+            Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
+            Gate::HealthWindow => {
+                let window = look.desired.target.spec.rollout.health_window.get();
+                let waited = rollout.healthy_since.and_then(|since| (self.clock.now() - since).to_std().ok()).unwrap_or_default();
+                Outcome::requeue(window.saturating_sub(waited).clamp(Duration::from_millis(100), Duration::from_secs(1)))
+            }
+            _ => Outcome::requeue(patience),
+        }
+    }
+
+    fn quiet_for(&self, step: &Step) -> Option<Duration> {
+        let destructive = match step {
+            Step::ScaleService { from, to, .. } => to < from,
+            Step::RemoveService { .. } | Step::RemoveSecret { .. } | Step::RemoveNetwork { .. } | Step::WithdrawRoute => true,
+            _ => false,
+        };
+        let until = *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.checked_sub(self.clock.monotonic()).filter(|left| destructive && !left.is_zero())
+    }
+
+    /// Decides what a failed step means. `None`: look again at once.
+    async fn step_failed(
+        &self,
+        rows: &Rows,
+        look: &Look,
+        step: &Step,
+        error: ApplyError,
+        epoch: i64,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let desired = &look.desired;
+        let error = match error {
+            ApplyError::Store { source } => return Err(source),
+            ApplyError::Changed { .. } => return Ok(Some(Outcome::failed(Class::Conflict, error))),
+            ApplyError::Engine { source } => source,
+        };
+        let text = format!("{step}: {error}");
+        let is_image = matches!(step, Step::ResolveImage { .. });
+        let fatal = match &error {
+            EngineError::NotFound { .. } if is_image => Some((Reason::ImageNotFound, error.to_string())),
+            EngineError::Invalid { .. } => Some((Reason::EngineRefused, text.clone())),
+            _ => None,
+        };
+        if let Some((reason, message)) = fatal.filter(|_| desired.target.generation == desired.generation && !desired.deleting) {
+            let mut verdict = look.judgement.verdict.clone();
+            verdict.phase = VerdictPhase::Failed;
+            (verdict.reason, verdict.message, verdict.time) = (Some(reason), Some(message.clone()), self.clock.now());
+            self.store.revision_verdict_put(rows.record.uid, rows.record.generation, &verdict, epoch).await?;
+            self.event(desired, EventType::Warning, &reason.to_string(), format!("generation {} failed: {message}", desired.generation));
+            return Ok(None);
+        }
+        if is_image {
+            let cause = Cause { reason: Reason::RegistryUnreachable, message: error.to_string() };
+            self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, cause);
+        }
+        let class = engine_class(&error);
+        if !matches!(class, Class::Conflict) {
+            self.event(desired, EventType::Warning, step.word(), text);
+        }
+        Ok(Some(Outcome::failed(class, error)))
+    }
+
+    fn event(&self, desired: &Desired, event_type: EventType, reason: &str, message: String) {
+        (self.events)(NewEvent {
+            org: Some(desired.owner.org.clone()),
+            kind: "App",
+            name: desired.owner.app.to_string(),
+            uid: Some(desired.owner.uid),
+            event_type,
+            reason: reason.to_owned(),
+            message,
+            generation: desired.generation,
+        });
+    }
+}
+
+fn engine_class(error: &EngineError) -> Class {
+    match error {
+        EngineError::OutOfSequence { .. } | EngineError::NameTaken { .. } | EngineError::NotFound { .. } => Class::Conflict,
+        EngineError::InUse { .. } => Class::Waiting(Duration::from_millis(500)),
+        EngineError::Invalid { .. } | EngineError::NotManager { .. } | EngineError::Unreachable { .. } | EngineError::Other { .. } => {
+            Class::Transient
+        }
+    }
+}
+
+fn store_class(error: &StoreError) -> Class {
+    match error {
+        StoreError::Deposed => Class::Cancelled,
+        _ => Class::Transient,
+    }
+}

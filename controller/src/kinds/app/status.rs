@@ -1,0 +1,315 @@
+//! What users are told. Pure: written from observation, never from intention.
+
+use std::collections::BTreeMap;
+
+use api_types::kinds::app::{AppStatus, ProcessStatus, VerdictPhase};
+use api_types::{Condition, ConditionStatus, ConditionType, ProcessName, Reason};
+use chrono::{DateTime, Utc};
+
+use super::causes::{Cause, Causes};
+use super::desired::Desired;
+use super::model::{EdgeModel, Model, Observed};
+use super::plan::{Gate, Step};
+use super::verdict::{self, Judgement};
+use crate::plan::{Fact, Plan};
+
+/// What a status is made from.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// What was read.
+    pub observed: &'a Observed,
+    /// The picture of it.
+    pub model: &'a Model,
+    /// The verdict and the progress.
+    pub judgement: &'a Judgement,
+    /// What is still to do.
+    pub plan: &'a Plan<Step, Gate>,
+    /// Why the image could not be resolved, the last time it was tried.
+    pub image_error: Option<&'a Cause>,
+    /// The status before, for transition times.
+    pub previous: &'a AppStatus,
+    /// Scheme and port under which the edge is reached, such as `("http", 8080)`.
+    pub edge: (&'a str, u16),
+    /// Now.
+    pub now: DateTime<Utc>,
+}
+
+/// A condition before it gets its generation and time.
+struct Said(ConditionType, ConditionStatus, Reason, String);
+
+use ConditionStatus::{False, True, Unknown};
+
+/// The status of an app.
+pub fn status(inputs: &Inputs<'_>) -> AppStatus {
+    let desired = inputs.desired;
+    let causes = Causes::find(desired, inputs.observed);
+    let said = [
+        ready(inputs, &causes),
+        progressing(inputs),
+        accepted(inputs),
+        image(inputs, &causes),
+        scheduled(inputs, &causes),
+        healthy(inputs, &causes),
+        routed(inputs),
+    ];
+    let conditions = said
+        .into_iter()
+        .map(|Said(kind, status, reason, message)| {
+            let condition =
+                Condition { kind, status, reason, message, observed_generation: desired.generation, last_transition_time: inputs.now };
+            condition.since(&inputs.previous.conditions)
+        })
+        .collect();
+    let is_ready_verdict = inputs.judgement.verdict.phase == VerdictPhase::Ready;
+    AppStatus {
+        observed_generation: desired.generation,
+        conditions,
+        serving_generation: serving(inputs),
+        proven_generation: if is_ready_verdict { Some(desired.generation) } else { inputs.previous.proven_generation },
+        verdict: Some(inputs.judgement.verdict.clone()),
+        rollout: Some(inputs.judgement.rollout),
+        image: desired.target.image.clone(),
+        processes: processes(inputs),
+        urls: urls(inputs),
+    }
+}
+
+/// The verdict's cause as a condition of its own type, so that it outlives the tasks that showed it.
+fn failed(inputs: &Inputs<'_>, reasons: &[Reason]) -> Option<(Reason, String)> {
+    let verdict = &inputs.judgement.verdict;
+    let reason = verdict.reason.filter(|reason| verdict.phase == VerdictPhase::Failed && reasons.contains(reason))?;
+    Some((reason, verdict.message.clone().unwrap_or_default()))
+}
+
+fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Ready, status, reason, message);
+    let (desired, model) = (inputs.desired, inputs.model);
+    if desired.deleting {
+        return say(False, Reason::Deleting, "the app is being deleted".to_owned());
+    }
+    let verdict = &inputs.judgement.verdict;
+    if verdict.phase == VerdictPhase::Failed {
+        let cause = verdict.message.as_deref().unwrap_or("no cause was recorded");
+        let serving = match inputs.desired.is_reverting() {
+            true => format!("; generation {} is kept instead", desired.target.generation),
+            false => String::new(),
+        };
+        return say(False, Reason::RolloutFailed, format!("generation {} failed: {cause}{serving}", desired.generation));
+    }
+    if !model.known {
+        return say(Unknown, Reason::EngineUnreachable, "the engine could not be read".to_owned());
+    }
+    if verdict.phase != VerdictPhase::Ready {
+        let why = inputs.plan.gate().map_or_else(|| "work is under way".to_owned(), ToString::to_string);
+        return say(False, Reason::RollingOut, format!("generation {} is not proven yet: {why}", desired.generation));
+    }
+    if desired.target.processes.values().all(|process| process.service.replicas == 0) {
+        return say(True, Reason::ScaledToZero, "every process is scaled to zero, as wanted".to_owned());
+    }
+    if !verdict::is_healthy(desired, model) {
+        let cause = causes.worst().cloned();
+        let cause = cause.unwrap_or(Cause { reason: Reason::Starting, message: "not every wanted task is ready".to_owned() });
+        return say(False, cause.reason, cause.message);
+    }
+    let has_route = desired.target.spec.routed_process().is_some() && !desired.hosts.is_empty();
+    if !verdict::is_routed(desired, inputs.observed, model) {
+        let Said(_, status, reason, message) = routed(inputs);
+        return say(if status == Unknown { Unknown } else { False }, reason, message);
+    }
+    if has_route {
+        say(True, Reason::Serving, format!("generation {} answers through the edge", desired.generation))
+    } else {
+        say(True, Reason::Running, format!("all tasks of generation {} run", desired.generation))
+    }
+}
+
+fn progressing(inputs: &Inputs<'_>) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Progressing, status, reason, message);
+    if inputs.desired.deleting {
+        let what = inputs.plan.gate().map_or_else(|| "removing what belongs to the app".to_owned(), ToString::to_string);
+        return say(True, Reason::Deleting, what);
+    }
+    let verdict = &inputs.judgement.verdict;
+    let failed = verdict.phase == VerdictPhase::Failed;
+    if failed && verdict.reason == Some(Reason::ProgressDeadlineExceeded) {
+        return say(False, Reason::ProgressDeadlineExceeded, verdict.message.clone().unwrap_or_default());
+    }
+    if failed && inputs.plan.steps.is_empty() {
+        return say(False, Reason::RolloutFailed, "nothing more is tried until the app is changed".to_owned());
+    }
+    if inputs.plan.is_empty() {
+        return say(False, Reason::Settled, "nothing is left to do".to_owned());
+    }
+    let message = match (inputs.plan.gate(), inputs.plan.steps.first()) {
+        (Some(gate), _) => gate.to_string(),
+        (None, Some(first)) => first.step.to_string(),
+        (None, None) => String::new(),
+    };
+    say(True, Reason::RollingOut, message)
+}
+
+fn accepted(inputs: &Inputs<'_>) -> Said {
+    match &inputs.model.name_taken {
+        Some(what) => Said(
+            ConditionType::Accepted,
+            False,
+            Reason::NameTaken,
+            format!("{what} exists on the engine and does not belong to this app; it is not touched. Rename or remove it"),
+        ),
+        None => Said(ConditionType::Accepted, True, Reason::Valid, "the spec is valid".to_owned()),
+    }
+}
+
+fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::ImagePullable, status, reason, message);
+    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable]) {
+        return say(False, reason, message);
+    }
+    if let Some(cause) = &causes.image {
+        return say(False, cause.reason, cause.message.clone());
+    }
+    match (&inputs.desired.target.image, inputs.image_error) {
+        (Some(image), _) if image.starts_with("sha256:") => {
+            say(True, Reason::LocalImage, format!("{image} is on the engine; no registry has it, so other nodes could not pull it"))
+        }
+        (Some(image), _) => say(True, Reason::Resolved, format!("the image is {image}")),
+        (None, Some(cause)) => say(False, cause.reason, cause.message.clone()),
+        (None, None) => say(Unknown, Reason::Pending, "the image was not looked up yet".to_owned()),
+    }
+}
+
+fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Scheduled, status, reason, message);
+    if let Some(cause) = &causes.scheduling {
+        return say(False, cause.reason, cause.message.clone());
+    }
+    if !inputs.model.known {
+        return say(Unknown, Reason::EngineUnreachable, "the engine could not be read".to_owned());
+    }
+    let (wanted, missing) = totals(inputs);
+    if wanted == 0 {
+        return say(True, Reason::ScaledToZero, "no task is wanted".to_owned());
+    }
+    if missing > 0 {
+        return say(Unknown, Reason::Pending, format!("{missing} of {wanted} tasks were not asked for yet"));
+    }
+    say(True, Reason::AllScheduled, "every wanted task has a node".to_owned())
+}
+
+/// Wanted tasks, and how many of them the engine was not asked for yet.
+fn totals(inputs: &Inputs<'_>) -> (u64, u64) {
+    let mut wanted = 0;
+    let mut asked = 0;
+    for (name, process) in &inputs.desired.target.processes {
+        wanted += process.service.replicas;
+        let current = inputs.model.services.get(&(name.clone(), process.release.clone()));
+        asked += current.map_or(0, |current| u64::from(current.replicas)).min(process.service.replicas);
+    }
+    (wanted, wanted.saturating_sub(asked))
+}
+
+fn healthy(inputs: &Inputs<'_>, causes: &Causes) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Healthy, status, reason, message);
+    let of_health = [Reason::CrashLoop, Reason::OutOfMemory, Reason::HealthCheckFailing, Reason::PortClosed, Reason::TaskRejected];
+    if let Some((reason, message)) = failed(inputs, &of_health) {
+        return say(False, reason, message);
+    }
+    if !inputs.model.known {
+        return say(Unknown, Reason::EngineUnreachable, "the engine could not be read".to_owned());
+    }
+    let needs_endpoints = inputs.desired.target.processes.values().any(|process| process.port.is_some() && process.service.replicas > 0);
+    if needs_endpoints && inputs.observed.endpoints.is_unknown() {
+        return say(Unknown, Reason::EngineUnreachable, "the addresses of the tasks are not known".to_owned());
+    }
+    if verdict::is_healthy(inputs.desired, inputs.model) {
+        let (wanted, _) = totals(inputs);
+        return match wanted {
+            0 => say(True, Reason::ScaledToZero, "no task is wanted".to_owned()),
+            _ => say(True, Reason::AllHealthy, format!("all {wanted} tasks run and answer")),
+        };
+    }
+    match &causes.health {
+        Some(cause) => say(False, cause.reason, cause.message.clone()),
+        None => say(False, Reason::Starting, counts(inputs)),
+    }
+}
+
+fn counts(inputs: &Inputs<'_>) -> String {
+    let parts: Vec<String> =
+        processes(inputs).iter().map(|(name, process)| format!("{name}: {} of {} ready", process.ready, process.desired)).collect();
+    parts.join(", ")
+}
+
+fn routed(inputs: &Inputs<'_>) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Routed, status, reason, message);
+    let (desired, model) = (inputs.desired, inputs.model);
+    let Some((name, process, _)) = desired.target.spec.routed_process() else {
+        return say(True, Reason::NoRoutes, "no process takes requests".to_owned());
+    };
+    if desired.hosts.is_empty() {
+        return say(True, Reason::NoRoutes, "the app has no host".to_owned());
+    }
+    let facts = match &inputs.observed.edge {
+        Fact::Unknown => return say(Unknown, Reason::EdgeUnreachable, "the proxy could not be asked".to_owned()),
+        Fact::Absent => return say(False, Reason::RoutePending, "the proxy has not taken the route yet".to_owned()),
+        Fact::Known(facts) => facts,
+    };
+    if let Some(error) = &facts.error {
+        return say(False, Reason::RouteRejected, format!("the proxy refused the route: {error}"));
+    }
+    if process.replicas == 0 {
+        return say(False, Reason::NoBackends, format!("{name} is scaled to zero; requests are answered with 503"));
+    }
+    if verdict::is_routed(desired, inputs.observed, model) {
+        return say(True, Reason::RouteLive, format!("requests for {} reach {} tasks of {name}", join(desired), facts.servers.len()));
+    }
+    if facts.servers.is_empty() {
+        return say(False, Reason::NoBackends, format!("no task of {name} is ready to take requests"));
+    }
+    if !matches!(model.edge, EdgeModel::Serves { hosts_current: true, .. }) {
+        return say(False, Reason::RoutePending, "the proxy has an older version of the route".to_owned());
+    }
+    match &facts.probe {
+        Some(probe) if !probe.ok => say(False, Reason::ProbeFailed, format!("our own request through the edge failed: {}", probe.detail)),
+        _ => say(False, Reason::RoutePending, "the proxy does not send requests to exactly the current tasks yet".to_owned()),
+    }
+}
+
+fn join(desired: &Desired) -> String {
+    desired.hosts.iter().map(api_types::Host::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The generation whose tasks alone get the requests now.
+fn serving(inputs: &Inputs<'_>) -> Option<i64> {
+    verdict::is_routed(inputs.desired, inputs.observed, inputs.model).then_some(inputs.desired.target.generation)
+}
+
+fn processes(inputs: &Inputs<'_>) -> BTreeMap<ProcessName, ProcessStatus> {
+    let of = |(name, process): (&ProcessName, &super::render::ProcessTarget)| {
+        let current = inputs.model.services.get(&(name.clone(), process.release.clone()));
+        let others: u32 = inputs.model.others(name, &process.release).map(|(_, service)| service.ready).sum();
+        let ready = current.map_or(0, |current| current.ready);
+        let status = ProcessStatus {
+            desired: u32::try_from(process.service.replicas).unwrap_or(u32::MAX),
+            running: ready.saturating_add(others),
+            updated: current.map_or(0, |current| current.replicas),
+            ready,
+        };
+        (name.clone(), status)
+    };
+    inputs.desired.target.processes.iter().map(of).collect()
+}
+
+fn urls(inputs: &Inputs<'_>) -> Vec<String> {
+    if inputs.desired.target.spec.routed_process().is_none() {
+        return Vec::new();
+    }
+    let (scheme, port) = inputs.edge;
+    let suffix = match (scheme, port) {
+        ("http", 80) | ("https", 443) => String::new(),
+        _ => format!(":{port}"),
+    };
+    inputs.desired.hosts.iter().map(|host| format!("{scheme}://{host}{suffix}")).collect()
+}

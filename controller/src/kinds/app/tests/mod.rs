@@ -1,0 +1,7 @@
+//! Pure tests of the App kind: plans as golden files, verdicts and statuses as tables.
+
+mod fixtures;
+mod plans;
+mod properties;
+mod statuses;
+mod verdicts;

@@ -1,0 +1,196 @@
+//! Golden plans. What stands in the snapshots is what `skyctl plan` shows and what the executor does.
+
+use api_types::kinds::app::VerdictPhase;
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::fixtures::{World, lines, process, spec, web};
+use crate::engines::swarm::labels;
+use crate::kinds::app::plan::{Gate, Step};
+use crate::plan::Fact;
+
+#[test]
+fn a_first_deploy() {
+    assert_snapshot!(lines(&World::of(web(2)).plan()), @r"
+    resolve image acme/shop:1
+    create the app's network
+    create service web: 2 of 2 replicas of acme/shop:1
+    route shop-acme.apps.localhost to web
+    [waiting for web: 0 of 2 tasks are ready]
+    ");
+}
+
+#[test]
+fn a_first_deploy_with_secrets_and_a_worker() {
+    let spec = spec(json!({"image": "acme/shop:1", "secrets": {"KEY": "x"}, "processes": {
+        "web": {"port": 8080}, "worker": {"command": ["bin/worker"], "replicas": 3}}}));
+    assert_snapshot!(lines(&World::of(spec).plan()), @r"
+    resolve image acme/shop:1
+    create the app's network
+    create secret KEY (version 1)
+    create service web: 1 of 1 replicas of acme/shop:1
+    create service worker: 3 of 3 replicas of acme/shop:1
+    route shop-acme.apps.localhost to web
+    [waiting for web: 0 of 1 tasks are ready]
+    ");
+}
+
+#[test]
+fn a_converged_app_needs_nothing() {
+    let world = World::of(web(2)).resolved().verdict(VerdictPhase::Ready).running();
+    assert!(world.plan().is_empty(), "{}", lines(&world.plan()));
+}
+
+#[test]
+fn a_new_image_replaces_tasks_one_by_one_and_the_edge_goes_first() {
+    let next = spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080, "replicas": 2}}}));
+    assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(next).plan()), @r"
+    resolve image acme/shop:2
+    create service web: 1 of 2 replicas of acme/shop:2
+    route shop-acme.apps.localhost to web (previous release too)
+    [waiting for web: 0 of 2 tasks are ready]
+    scale the previous release of web from 2 to 1
+    scale web from 1 to 2
+    [waiting for web: 1 of 2 tasks are ready]
+    route shop-acme.apps.localhost to web
+    scale the previous release of web from 1 to 0
+    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    remove service web
+    ");
+}
+
+#[test]
+fn a_new_image_stops_first_when_asked_to() {
+    let next =
+        spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080, "replicas": 2}}, "rollout": {"order": "stop-first"}}));
+    assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(next).plan()), @r"
+    resolve image acme/shop:2
+    scale the previous release of web from 2 to 0
+    [waiting for 2 old tasks to stop]
+    create service web: 2 of 2 replicas of acme/shop:2
+    route shop-acme.apps.localhost to web
+    [waiting for web: 0 of 2 tasks are ready]
+    remove service web
+    ");
+}
+
+#[test]
+fn scaling_restarts_nothing() {
+    assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(web(5)).plan()), @r"
+    scale web from 2 to 5
+    [waiting for web: 2 of 5 tasks are ready]
+    ");
+    assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(web(0)).plan()), @r"
+    scale web from 2 to 0
+    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    ");
+}
+
+#[test]
+fn a_process_type_that_is_gone_from_the_spec_is_removed_last() {
+    let two = spec(json!({"image": "acme/shop:1", "processes": {"web": {"port": 8080}, "worker": {}}}));
+    assert_snapshot!(lines(&World::of(two).resolved().running().then(web(1)).plan()), @r"
+    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    remove service worker
+    ");
+}
+
+#[test]
+fn deleting_takes_the_app_off_the_edge_first_and_the_row_last() {
+    let app = spec(json!({"image": "acme/shop:1", "secrets": {"KEY": "x"}, "processes": {"web": {"port": 8080}}}));
+    let world = World::of(app).resolved().verdict(VerdictPhase::Ready).running().deleting();
+    assert_snapshot!(lines(&world.plan()), @r"
+    take the app off the edge
+    [waiting for the edge to forget the app]
+    remove service web
+    [waiting for 1 old tasks to stop]
+    remove secret shop-c0ffee01-s1
+    remove the app's network
+    remove the app's records
+    ");
+}
+
+#[test]
+fn a_failed_generation_is_not_applied_again_and_the_proven_one_comes_back() {
+    let next = spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080, "replicas": 2}}}));
+    let mut world = World::of(web(2)).resolved().running();
+    let old = world.observed.clone();
+    world = world.then(next).verdict(VerdictPhase::Failed);
+    world.observed = old;
+    // Nothing of the failed generation exists (any more): there is nothing left to do.
+    assert!(world.plan().is_empty(), "{}", lines(&world.plan()));
+}
+
+#[test]
+fn a_failed_first_generation_is_left_as_it_is() {
+    let world = World::of(web(1)).verdict(VerdictPhase::Failed);
+    assert_eq!((world.plan().steps.len(), world.plan().waiting), (0, Some(Gate::Failed)));
+}
+
+#[test]
+fn what_is_unknown_leads_to_no_step_at_all() {
+    let base = || World::of(web(2)).resolved().verdict(VerdictPhase::Ready).running();
+    let mut worlds = [base(), base(), base(), base(), base()];
+    worlds[0].observed.services = Fact::Unknown;
+    worlds[1].observed.tasks = Fact::Unknown;
+    worlds[2].observed.networks = Fact::Unknown;
+    worlds[3].observed.secrets = Fact::Unknown;
+    worlds[4].observed.route = Fact::Unknown;
+    for world in worlds {
+        assert_eq!(world.plan().steps.len(), 0);
+        let deleting = world.deleting();
+        assert_eq!(deleting.plan().steps.len(), 0, "a deletion on a guess");
+    }
+}
+
+#[test]
+fn a_foreign_object_with_our_name_is_never_touched() {
+    let mut world = World::of(web(1)).resolved().running();
+    if let Fact::Known(services) = &mut world.observed.services {
+        services[0].spec.labels.insert(labels::OWNER_UID.into(), "somebody else".into());
+    }
+    let plan = world.plan();
+    assert_eq!(plan.steps.len(), 0);
+    assert!(matches!(plan.waiting, Some(Gate::NameTaken { ref what }) if what.starts_with("service shop-")), "{plan:?}");
+}
+
+#[test]
+fn what_was_changed_by_hand_is_put_right_in_one_step() {
+    let mut world = World::of(web(2)).resolved().verdict(VerdictPhase::Ready).running();
+    if let Fact::Known(services) = &mut world.observed.services {
+        services[0].spec.image = "evil:latest".into();
+        services[0].spec.replicas = 9;
+    }
+    let plan = world.plan();
+    let first = plan.next().expect("a step");
+    assert!(matches!(first, Step::UpdateService { fields, .. } if *fields == ["image"]), "{first}");
+    let scaled = plan
+        .steps
+        .iter()
+        .any(|planned| matches!(&planned.step, Step::ScaleService { process: name, from: 9, to: 2, .. } if *name == process("web")));
+    assert!(scaled, "{}", lines(&plan));
+}
+
+#[test]
+fn nothing_old_is_stopped_while_the_proxy_cannot_be_asked() {
+    let next = spec(json!({"image": "acme/shop:2", "env": {"NEW": "1"}, "processes": {"web": {"port": 8080, "replicas": 1}}}));
+    let mut world = World::of(web(1)).resolved().running();
+    let old = world.observed.clone();
+    world = world.then(next).resolved().running();
+    let (Fact::Known(new), Fact::Known(services)) = (old.services, &mut world.observed.services) else { panic!("known") };
+    services.extend(new);
+    world.observed.edge = Fact::Unknown;
+    let plan = world.plan();
+    assert_eq!(plan.next(), None, "{}", lines(&plan));
+    assert_eq!(plan.gate(), Some(&Gate::EdgeServes { process: process("web") }));
+}
+
+#[test]
+fn moving_a_domain_publishes_a_route_and_nothing_else() {
+    let mut world = World::of(web(1)).resolved().verdict(VerdictPhase::Ready).running();
+    world.hosts.push("shop.example.com".parse().expect("valid"));
+    world.hosts.sort();
+    assert_snapshot!(lines(&world.plan()), @r"
+    route shop-acme.apps.localhost, shop.example.com to web
+    ");
+}

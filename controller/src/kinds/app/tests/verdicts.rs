@@ -1,0 +1,142 @@
+//! The verdict, as a table of situations.
+
+use api_types::Reason;
+use api_types::kinds::app::{RolloutStatus, Verdict, VerdictPhase};
+use chrono::Duration;
+
+use super::fixtures::{World, start, web};
+use crate::edge::Check;
+use crate::engines::swarm::TaskState;
+use crate::kinds::app::verdict::{Judgement, judge};
+use crate::plan::Fact;
+
+const NO_IMAGE: &str = "No such image: acme/shop@sha256:0123";
+
+fn judged(world: &World, rollout: Option<RolloutStatus>, after: i64) -> Judgement {
+    judge(&world.desired(), &world.observed, &world.model(), rollout, start() + Duration::seconds(after))
+}
+
+fn verdict(world: &World, rollout: Option<RolloutStatus>, after: i64) -> (VerdictPhase, Option<Reason>) {
+    let Verdict { phase, reason, .. } = judged(world, rollout, after).verdict;
+    (phase, reason)
+}
+
+fn rolling() -> World {
+    World::of(web(2)).resolved().verdict(VerdictPhase::Rolling).running()
+}
+
+/// The world with `count` tasks of the web service in a state, and none running.
+fn with_tasks(count: u64, state: TaskState, error: &str) -> World {
+    let mut world = rolling();
+    world.observed.tasks = Fact::Known(Vec::new());
+    world.observed.endpoints = Fact::Known(Vec::new());
+    let service = world.service("web");
+    for slot in 1..=count {
+        world.add_task(&service, slot, state, error);
+    }
+    world
+}
+
+#[test]
+fn a_new_generation_is_rolling_once_it_was_looked_at() {
+    assert_eq!(verdict(&World::of(web(2)), None, 0), (VerdictPhase::Rolling, None));
+}
+
+#[test]
+fn ready_comes_after_the_health_window_and_not_before() {
+    let world = rolling();
+    let first = judged(&world, None, 0);
+    assert_eq!(first.verdict.phase, VerdictPhase::Rolling);
+    assert_eq!(verdict(&world, Some(first.rollout), 9), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(first.rollout), 10), (VerdictPhase::Ready, None));
+}
+
+#[test]
+fn a_task_that_drops_out_starts_the_health_window_again() {
+    let mut world = rolling();
+    let healthy = judged(&world, None, 0).rollout;
+    if let Fact::Known(endpoints) = &mut world.observed.endpoints {
+        endpoints[0].ready = false;
+    }
+    assert_eq!(judged(&world, Some(healthy), 5).rollout.healthy_since, None);
+}
+
+#[test]
+fn scaling_a_proven_release_needs_no_health_window() {
+    let world = World::of(web(1)).resolved().running().then(web(2)).verdict(VerdictPhase::Rolling).running();
+    assert_eq!(verdict(&world, None, 0), (VerdictPhase::Ready, None));
+}
+
+#[test]
+fn without_an_answer_through_the_edge_nothing_is_ready() {
+    let mut world = rolling();
+    let rollout = judged(&world, None, 0).rollout;
+    if let Fact::Known(facts) = &mut world.observed.edge {
+        facts.probe.as_mut().expect("probed").ok = false;
+    }
+    assert_eq!(verdict(&world, Some(rollout), 60), (VerdictPhase::Rolling, None));
+    world.observed.edge = Fact::Unknown;
+    assert_eq!(verdict(&world, Some(rollout), 60), (VerdictPhase::Rolling, None));
+}
+
+#[test]
+fn three_crashes_or_two_rejections_fail_a_new_release() {
+    assert_eq!(verdict(&with_tasks(2, TaskState::Failed, "task: non-zero exit (1)"), None, 1), (VerdictPhase::Rolling, None));
+    assert_eq!(
+        verdict(&with_tasks(3, TaskState::Failed, "task: non-zero exit (1)"), None, 1),
+        (VerdictPhase::Failed, Some(Reason::CrashLoop))
+    );
+    assert_eq!(verdict(&with_tasks(3, TaskState::Complete, ""), None, 1), (VerdictPhase::Failed, Some(Reason::CrashLoop)));
+    assert_eq!(verdict(&with_tasks(1, TaskState::Rejected, NO_IMAGE), None, 1), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&with_tasks(2, TaskState::Rejected, NO_IMAGE), None, 1), (VerdictPhase::Failed, Some(Reason::ImageNotFound)));
+    let message = judged(&with_tasks(2, TaskState::Rejected, NO_IMAGE), None, 1).verdict.message;
+    assert_eq!(message.as_deref(), Some("task web.2 on node node-1 was rejected: No such image: acme/shop@sha256:0123"));
+}
+
+#[test]
+fn crashes_of_an_older_release_do_not_count_against_a_generation_that_keeps_it() {
+    let mut world = World::of(web(1)).resolved().running().then(web(2)).verdict(VerdictPhase::Rolling);
+    let service = world.service("web");
+    for slot in 1..=4 {
+        world.add_task(&service, slot, TaskState::Failed, "task: non-zero exit (1)");
+    }
+    assert_eq!(verdict(&world, None, 1).0, VerdictPhase::Rolling);
+}
+
+#[test]
+fn the_progress_deadline_counts_from_the_last_step_forward() {
+    let world = with_tasks(0, TaskState::New, "");
+    let begun = judged(&world, None, 0).rollout;
+    assert_eq!(verdict(&world, Some(begun), 299), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(begun), 300), (VerdictPhase::Failed, Some(Reason::ProgressDeadlineExceeded)));
+    // One task got ready in between: the deadline starts again.
+    let mut better = rolling();
+    if let Fact::Known(endpoints) = &mut better.observed.endpoints {
+        endpoints[1].ready = false;
+        endpoints[1].last_check = Check::Failed { detail: "GET /healthz answered 500".into() };
+    }
+    let later = judged(&better, Some(begun), 200).rollout;
+    assert_eq!(verdict(&better, Some(later), 300), (VerdictPhase::Rolling, None));
+    let end = judged(&better, Some(later), 500).verdict;
+    assert!(end.message.as_deref().is_some_and(|message| message.contains("GET /healthz answered 500")), "{end:?}");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_fails_nobody() {
+    let mut world = with_tasks(0, TaskState::New, "");
+    let begun = judged(&world, None, 0).rollout;
+    world.observed.tasks = Fact::Unknown;
+    let away = judged(&world, Some(begun), 10_000);
+    assert_eq!(away.verdict.phase, VerdictPhase::Rolling);
+    // And the time of its absence does not count.
+    world.observed.tasks = Fact::Known(Vec::new());
+    assert_eq!(verdict(&world, Some(away.rollout), 10_001), (VerdictPhase::Rolling, None));
+}
+
+#[test]
+fn a_verdict_is_final() {
+    let ready = World::of(web(2)).resolved().verdict(VerdictPhase::Ready);
+    assert_eq!(verdict(&ready, None, 100_000).0, VerdictPhase::Ready);
+    let failed = with_tasks(0, TaskState::New, "").verdict(VerdictPhase::Failed);
+    assert_eq!(verdict(&failed, None, 100_000).0, VerdictPhase::Failed);
+}

@@ -1,0 +1,153 @@
+//! The verdict on a generation: Pending → Rolling → Ready or Failed. Pure; stored before anything else is
+//! done about it, so that a crash in between can not try a failed generation again.
+
+use api_types::Reason;
+use api_types::kinds::app::{RolloutStatus, Verdict, VerdictPhase};
+use chrono::{DateTime, Utc};
+
+use super::causes::{Cause, Causes};
+use super::desired::Desired;
+use super::model::{EdgeModel, Model, Observed};
+use crate::plan::Fact;
+
+/// Tasks of a new release that may end with an error before the generation has failed. One crash can be
+/// bad luck (a dependency that starts at the same time); three in a row are not.
+pub const CRASHES_TO_FAIL: u32 = 3;
+/// Tasks that nodes may refuse. A refusal seldom mends itself.
+pub const REJECTIONS_TO_FAIL: u32 = 2;
+
+/// What is to be remembered of a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict on the newest generation.
+    pub verdict: Verdict,
+    /// How far it came.
+    pub rollout: RolloutStatus,
+}
+
+/// Judges the newest generation from what was observed.
+pub fn judge(desired: &Desired, observed: &Observed, model: &Model, before: Option<RolloutStatus>, now: DateTime<Utc>) -> Judgement {
+    let rollout = advance(desired, model, before.filter(|rollout| rollout.generation == desired.generation), observed, now);
+    let keep = |verdict: &Verdict| Judgement { verdict: verdict.clone(), rollout };
+    let decided = matches!(desired.verdict.phase, VerdictPhase::Ready) || desired.deleting || desired.is_reverting();
+    if decided || !model.known {
+        return keep(&desired.verdict);
+    }
+    let give = |phase, cause: Option<Cause>| {
+        let (reason, message) = cause.map_or((None, None), |cause| (Some(cause.reason), Some(cause.message)));
+        Judgement { verdict: Verdict { phase, reason, message, time: now }, rollout }
+    };
+    // A first generation that failed is left running; if it mends itself, that is what is observed.
+    if is_proven(desired, observed, model, &rollout, now) {
+        return give(VerdictPhase::Ready, None);
+    }
+    if desired.verdict.phase == VerdictPhase::Failed {
+        return keep(&desired.verdict);
+    }
+    if let Some(cause) = failure(desired, observed, &rollout, now) {
+        return give(VerdictPhase::Failed, Some(cause));
+    }
+    match desired.verdict.phase {
+        VerdictPhase::Pending => give(VerdictPhase::Rolling, None),
+        _ => keep(&desired.verdict),
+    }
+}
+
+/// Why the generation has failed, if it has.
+fn failure(desired: &Desired, observed: &Observed, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<Cause> {
+    let causes = Causes::find(desired, observed);
+    if causes.rejections >= REJECTIONS_TO_FAIL {
+        return causes.image.or(causes.health);
+    }
+    if causes.crashes >= CRASHES_TO_FAIL {
+        return causes.health;
+    }
+    let deadline = desired.target.spec.rollout.progress_deadline;
+    if now - rollout.last_progress_at < deadline.chrono() {
+        return None;
+    }
+    let why = causes.worst().map_or_else(|| "no task became ready".to_owned(), |cause| cause.message.clone());
+    let message = format!("no progress within rollout.progressDeadline ({deadline}): {why}");
+    Some(Cause { reason: Reason::ProgressDeadlineExceeded, message })
+}
+
+/// Whether every process of the newest generation runs as wanted, alone, routed, and long enough.
+fn is_proven(desired: &Desired, observed: &Observed, model: &Model, rollout: &RolloutStatus, now: DateTime<Utc>) -> bool {
+    let window = desired.target.spec.rollout.health_window.chrono();
+    let has_new = desired
+        .target
+        .processes
+        .iter()
+        .any(|(name, process)| process.service.replicas > 0 && !desired.proven.contains(&(name.clone(), process.release.clone())));
+    let waited = !has_new || rollout.healthy_since.is_some_and(|since| now - since >= window);
+    desired.target.image.is_some() && is_healthy(desired, model) && is_routed(desired, observed, model) && waited
+}
+
+/// Whether every wanted task of the target runs and answers, and nothing else does.
+pub fn is_healthy(desired: &Desired, model: &Model) -> bool {
+    desired.target.processes.iter().all(|(name, process)| {
+        let current = model.services.get(&(name.clone(), process.release.clone()));
+        let wanted = u32::try_from(process.service.replicas).unwrap_or(u32::MAX);
+        let alone = model.others(name, &process.release).all(|(_, service)| service.replicas == 0);
+        alone && current.is_some_and(|current| current.replicas == wanted && current.ready >= wanted && current.differences.is_empty())
+    })
+}
+
+/// Whether requests for the app reach the target's tasks, and only these, as our own request showed.
+pub fn is_routed(desired: &Desired, observed: &Observed, model: &Model) -> bool {
+    let Some((name, process, _)) = desired.target.spec.routed_process() else { return true };
+    if desired.hosts.is_empty() {
+        return true;
+    }
+    let Some(target) = desired.target.processes.get(name) else { return false };
+    let published = model.route.as_ref().is_some_and(|route| desired.route(route.releases.clone()).as_ref() == Some(route));
+    if process.replicas == 0 {
+        return published && matches!(&model.edge, EdgeModel::Serves { hosts_current: true, .. });
+    }
+    let ready = model.services.get(&(name.clone(), target.release.clone())).map_or(0, |service| service.ready);
+    published && ready > 0 && model.edge_serves(&target.release, ready, true) && probe_ok(observed)
+}
+
+fn probe_ok(observed: &Observed) -> bool {
+    match &observed.edge {
+        Fact::Known(facts) => facts.probe.as_ref().is_some_and(|probe| probe.ok),
+        Fact::Absent | Fact::Unknown => false,
+    }
+}
+
+/// Carries the generation's progress forward.
+fn advance(desired: &Desired, model: &Model, before: Option<RolloutStatus>, observed: &Observed, now: DateTime<Utc>) -> RolloutStatus {
+    let progress = progress(desired, observed, model);
+    let healthy = model.known && is_healthy(desired, model);
+    let mut rollout = before.unwrap_or(RolloutStatus {
+        generation: desired.generation,
+        started_at: now,
+        last_progress_at: now,
+        progress,
+        healthy_since: None,
+    });
+    // While the engine cannot be read nothing can be said about progress, so the deadline does not run.
+    if progress > rollout.progress || !model.known {
+        rollout.last_progress_at = now;
+        rollout.progress = progress.max(rollout.progress);
+    }
+    rollout.healthy_since = if healthy { rollout.healthy_since.or(Some(now)) } else { None };
+    // Being healthy is progress: the window must not count against the deadline.
+    if healthy && is_routed(desired, observed, model) {
+        rollout.last_progress_at = now;
+    }
+    rollout
+}
+
+/// A number that grows with every step forward of the rollout.
+fn progress(desired: &Desired, observed: &Observed, model: &Model) -> i64 {
+    let mut sum = i64::from(model.resolved) + i64::from(model.network.is_some()) + i64::try_from(model.secrets.len()).unwrap_or(0);
+    for (name, process) in &desired.target.processes {
+        if let Some(current) = model.services.get(&(name.clone(), process.release.clone())) {
+            sum += 1 + 2 * i64::from(current.ready);
+        }
+        let old: u32 = model.others(name, &process.release).map(|(_, service)| service.replicas).sum();
+        sum -= i64::from(old);
+    }
+    sum + i64::from(is_routed(desired, observed, model))
+}

@@ -1,0 +1,198 @@
+//! What controllers write: fenced by the epoch, never notified, and written only when it differs.
+
+use std::time::Duration;
+
+use api_types::kinds::app::VerdictPhase;
+use api_types::{Node, NodeSpec, NodeStatus};
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::*;
+use crate::edge::Route;
+use crate::store::StoreError;
+
+fn route(app: &AppRecord, hosts: &[&str]) -> Route {
+    Route {
+        app_uid: app.uid,
+        org: app.org.clone(),
+        app: app.name.clone(),
+        hosts: hosts.iter().map(|text| host(text)).collect(),
+        process: "web".parse().expect("a process"),
+        releases: vec!["abc1234".to_owned()],
+        health: None,
+    }
+}
+
+fn node(id: &str, state: &str) -> Node {
+    let status = NodeStatus { id: id.to_owned(), state: state.to_owned(), ..NodeStatus::default() };
+    Node { status: Some(status), ..Node::new(ObjectMeta::named(format!("host-{id}")), NodeSpec {}) }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_deposed_leader_changes_nothing(pool: PgPool) {
+    let store = acme(&pool).await;
+    apply(&store, &[app("shop", json!({}))]).await.expect("applies");
+    let shop = record(&store, "shop").await;
+    let old = lead(&store, "one").await;
+    store.lease_release(CONTROLLER_LEASE, "one", old).await.expect("releases");
+    let new = lead(&store, "two").await;
+    assert!(new > old);
+    store.app_delete(&shop.org, &shop.name, None, &cx()).await.expect("deletes");
+
+    let before = dump(&pool).await;
+    let refused = [
+        store.app_status_put(shop.uid, &status(1), 99, old).await,
+        store.app_remove(shop.uid, old).await,
+        store.revision_image_put(shop.uid, 1, "sha256:1", old).await,
+        store.revision_verdict_put(shop.uid, 1, &verdict(VerdictPhase::Ready), old).await,
+        store.observation_put(shop.uid, &json!({"a": 1}), old).await,
+        store.route_put(&route(&shop, &["a.example.com"]), old).await,
+        store.route_remove(shop.uid, old).await,
+        store.node_replace_all(&[node("n1", "ready")], old).await,
+    ];
+    for (at, result) in refused.iter().enumerate() {
+        assert!(matches!(result, Err(StoreError::Deposed)), "write {at}: {result:?}");
+    }
+    assert_eq!(dump(&pool).await, before);
+    // Nobody leads is no epoch either.
+    sqlx::query("DELETE FROM leases").execute(&pool).await.expect("deletes");
+    assert!(matches!(store.route_remove(shop.uid, new).await, Err(StoreError::Deposed)));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_takeover_waits_for_a_fenced_write_under_way(pool: PgPool) {
+    let store = acme(&pool).await;
+    apply(&store, &[app("shop", json!({}))]).await.expect("applies");
+    let shop = record(&store, "shop").await;
+    let epoch = store.lease_acquire(CONTROLLER_LEASE, "one", Duration::from_millis(1)).await.expect("answers").expect("is free");
+    // The row of the app is held, so the status write has passed its fence and waits.
+    let mut holder = pool.begin().await.expect("begins");
+    sqlx::query("SELECT 1 FROM apps FOR UPDATE").execute(&mut *holder).await.expect("locks");
+    let writing = tokio::spawn({
+        let (store, uid) = (store.clone(), shop.uid);
+        async move { store.app_status_put(uid, &status(1), 1, epoch).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let taking = tokio::spawn({
+        let store = store.clone();
+        async move { lead(&store, "two").await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!taking.is_finished(), "the new leader may not lead while an old write can still land");
+    holder.rollback().await.expect("ends");
+    writing.await.expect("runs").expect("the write was there first");
+    assert_eq!(taking.await.expect("runs"), epoch + 1);
+    assert!(matches!(store.app_status_put(shop.uid, &status(2), 1, epoch).await, Err(StoreError::Deposed)));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn leases_change_hands_with_a_new_epoch(pool: PgPool) {
+    let store = store_of(&pool);
+    let (long, short) = (Duration::from_secs(60), Duration::from_millis(1));
+    let acquire = async |holder: &str, ttl| store.lease_acquire("controller", holder, ttl).await.expect("answers");
+    assert_eq!(acquire("one", long).await, Some(1));
+    assert_eq!(acquire("one", long).await, Some(1), "ours without a break");
+    assert_eq!(acquire("two", long).await, None);
+    assert!(!store.lease_renew("controller", "two", 1, long).await.expect("answers"));
+    assert!(store.lease_renew("controller", "one", 1, short).await.expect("answers"));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(acquire("two", long).await, Some(2), "expired");
+    assert!(!store.lease_renew("controller", "one", 1, long).await.expect("answers"));
+    store.lease_release("controller", "one", 1).await.expect("answers");
+    assert_eq!(acquire("three", long).await, None, "only the holder can release");
+    store.lease_release("controller", "two", 2).await.expect("answers");
+    assert_eq!(acquire("three", long).await, Some(3));
+    assert_eq!(store.lease_acquire("other", "x", long).await.expect("answers"), Some(1), "leases are apart");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn many_that_want_to_lead_give_one_leader(pool: PgPool) {
+    let store = store_of(&pool);
+    let wanting = (0..6).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.lease_acquire("controller", &format!("c{n}"), Duration::from_secs(60)).await.expect("answers") })
+    });
+    let mut leaders = 0;
+    for attempt in wanting.collect::<Vec<_>>() {
+        leaders += usize::from(attempt.await.expect("runs").is_some());
+    }
+    assert_eq!(leaders, 1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_status_is_written_when_it_differs(pool: PgPool) {
+    let store = acme(&pool).await;
+    apply(&store, &[app("shop", json!({}))]).await.expect("applies");
+    let epoch = lead(&store, "one").await;
+    let shop = record(&store, "shop").await;
+    let written = AppStatus { urls: vec!["http://shop\0".to_owned()], ..status(1) };
+    store.app_status_put(shop.uid, &written, shop.desired_version, epoch).await.expect("writes even what engines send");
+    let after = record(&store, "shop").await;
+    assert_eq!((after.status.observed_generation, after.generation), (1, 1));
+    assert!(after.resource_version > shop.resource_version);
+    store.app_status_put(shop.uid, &written, shop.desired_version, epoch).await.expect("writes");
+    assert_eq!(record(&store, "shop").await.resource_version, after.resource_version);
+    let gone = store.app_status_put(uuid::Uuid::nil(), &written, 1, epoch).await;
+    assert!(matches!(gone, Err(StoreError::Missing { .. })), "{gone:?}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_last_proven_revision_is_found(pool: PgPool) {
+    let store = acme(&pool).await;
+    for n in 1..=4 {
+        apply(&store, &[app("shop", json!({"env": {"N": n.to_string()}}))]).await.expect("applies");
+    }
+    let uid = record(&store, "shop").await.uid;
+    let epoch = lead(&store, "one").await;
+    for (generation, phase) in [(1, VerdictPhase::Ready), (2, VerdictPhase::Ready), (3, VerdictPhase::Failed)] {
+        store.revision_verdict_put(uid, generation, &verdict(phase), epoch).await.expect("writes");
+    }
+    let proven = async |before| store.revision_latest_proven(uid, before).await.expect("reads").map(|revision| revision.generation);
+    assert_eq!((proven(4).await, proven(2).await, proven(1).await), (Some(2), Some(1), None));
+    store.revision_image_put(uid, 4, "sha256:abc", epoch).await.expect("writes");
+    let newest = store.revision_get(uid, 4).await.expect("reads").expect("is there");
+    assert_eq!(newest.resolved_image.as_deref(), Some("sha256:abc"));
+    assert!(matches!(store.revision_image_put(uid, 5, "x", epoch).await, Err(StoreError::Missing { .. })));
+    assert!(matches!(store.revision_verdict_put(uid, 5, &verdict(VerdictPhase::Ready), epoch).await, Err(StoreError::Missing { .. })));
+    assert!(store.revision_get(uid, 5).await.expect("reads").is_none());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn routes_and_observations_come_back_and_go_with_the_app(pool: PgPool) {
+    let store = acme(&pool).await;
+    apply(&store, &[app("shop", json!({}))]).await.expect("applies");
+    let shop = record(&store, "shop").await;
+    let epoch = lead(&store, "one").await;
+    let wanted = route(&shop, &["a.example.com", "shop-acme.apps.localhost"]);
+    store.route_put(&wanted, epoch).await.expect("writes");
+    store.route_put(&wanted, epoch).await.expect("writes");
+    assert_eq!(store.route_get(shop.uid).await.expect("reads").as_ref(), Some(&wanted));
+    assert_eq!(store.route_list().await.expect("lists"), std::slice::from_ref(&wanted));
+    store.observation_put(shop.uid, &json!({"log": "a\u{0}b"}), epoch).await.expect("writes");
+    let (observed, at) = store.observation_get(shop.uid).await.expect("reads").expect("is there");
+    assert_eq!((observed, at), (json!({"log": "a\u{fffd}b"}), start()));
+    store.route_remove(shop.uid, epoch).await.expect("removes");
+    assert!(store.route_get(shop.uid).await.expect("reads").is_none());
+    store.route_put(&wanted, epoch).await.expect("writes");
+    store.app_delete(&shop.org, &shop.name, None, &cx()).await.expect("deletes");
+    store.app_remove(shop.uid, epoch).await.expect("removes");
+    assert!(store.route_list().await.expect("lists").is_empty());
+    assert!(store.observation_get(shop.uid).await.expect("reads").is_none());
+    assert!(matches!(store.route_put(&wanted, epoch).await, Err(StoreError::Missing { .. })), "no route without its app");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn nodes_are_those_of_the_last_read(pool: PgPool) {
+    let store = store_of(&pool);
+    let epoch = lead(&store, "one").await;
+    store.node_replace_all(&[node("b", "ready"), node("a", "ready")], epoch).await.expect("writes");
+    store.node_replace_all(&[node("a", "down"), node("c", "ready")], epoch).await.expect("writes");
+    let states: Vec<(String, String)> = store
+        .node_list()
+        .await
+        .expect("lists")
+        .into_iter()
+        .filter_map(|node| node.status.map(|status| (node.metadata.name, status.state)))
+        .collect();
+    assert_eq!(states, [("host-a".to_owned(), "down".to_owned()), ("host-c".to_owned(), "ready".to_owned())]);
+}

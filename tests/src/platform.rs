@@ -1,0 +1,308 @@
+//! A whole platform for one test: an engine, `skyswarm up` as a child process, `skyctl`, and the edge.
+//!
+//! It runs in the network namespace that `./dev test` made, so its ports and bridges are its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use api_types::{App, Condition, ConditionStatus, ConditionType, Reason};
+use reqwest::header::HOST;
+use serde::de::DeserializeOwned;
+use tokio::process::{Child, Command};
+
+use crate::dockerd::Dockerd;
+
+/// The image that most tests run.
+pub const IMAGE: &str = "skyswarm/sample-app:1.0";
+const API: &str = "127.0.0.1:7070";
+const EDGE: &str = "127.0.0.1:8080";
+
+/// One engine, one server, one data directory.
+pub struct Platform {
+    /// The engine.
+    pub dockerd: Dockerd,
+    /// Data of the server.
+    pub data_dir: PathBuf,
+    /// The server.
+    server: Option<Child>,
+    token: String,
+    /// HTTP client without proxies or redirects.
+    pub http: reqwest::Client,
+    _dir: tempfile::TempDir,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A path from the environment that `./dev test` sets.
+pub fn from_env(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os(name).with_context(|| format!("{name} is not set; run the tests with ./dev test"))?;
+    Ok(PathBuf::from(path))
+}
+
+impl Platform {
+    /// Starts everything and imports the sample image.
+    pub async fn start() -> anyhow::Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dockerd = Dockerd::start().await?;
+        dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
+        let dir = tempfile::Builder::new().prefix("sky").tempdir_in("/tmp")?;
+        // PostgreSQL runs as another user and has to reach its folder.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(10))
+            .build()?;
+        let data_dir = dir.path().join("data");
+        let mut platform = Self { dockerd, data_dir, server: None, token: String::new(), http, _dir: dir };
+        platform.start_server().await?;
+        platform.token = std::fs::read_to_string(platform.data_dir.join("admin-token"))?.trim().to_owned();
+        Ok(platform)
+    }
+
+    /// Starts the server and waits until it says that it is ready.
+    pub async fn start_server(&mut self) -> anyhow::Result<()> {
+        let log = std::fs::File::options().create(true).append(true).open(self.data_dir.with_extension("log"))?;
+        let child = Command::new(from_env("SKYSWARM_BIN")?)
+            .args(["up", "--listen", API, "--edge-http", EDGE])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(["--docker-host", &self.dockerd.host()])
+            .arg("--traefik-bin")
+            .arg(from_env("TRAEFIK_BIN")?)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        self.server = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.server.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                bail!("the server ended with {status}:\n{}", self.log());
+            }
+            let answer = self.http.get(format!("http://{API}/readyz")).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the server is not ready after 60 s:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Process id of the server.
+    pub fn server_pid(&self) -> Option<i32> {
+        self.server.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok())
+    }
+
+    /// Kills the server without warning.
+    pub async fn kill_server(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.server.take() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the server to stop, and waits until it has.
+    pub async fn stop_server(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.server.take() {
+            let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+            rustix::process::kill_process(pid.context("no pid")?, rustix::process::Signal::TERM)?;
+            tokio::time::timeout(Duration::from_secs(30), child.wait()).await.context("the server did not stop within 30 s")??;
+        }
+        Ok(())
+    }
+
+    /// The end of the server's log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.data_dir.with_extension("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// Runs `skyctl` with the admin token in organisation `default`.
+    pub async fn skyctl(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.skyctl_with(args, "").await
+    }
+
+    /// Runs `skyctl` with text on its standard input.
+    pub async fn skyctl_with(&self, args: &[&str], input: &str) -> anyhow::Result<Output> {
+        use tokio::io::AsyncWriteExt;
+        let mut child = Command::new(from_env("SKYCTL_BIN")?)
+            .args(args)
+            .env("SKYSWARM_URL", format!("http://{API}"))
+            .env("SKYSWARM_TOKEN", &self.token)
+            .env("HOME", self._dir.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        let output = tokio::time::timeout(Duration::from_secs(240), child.wait_with_output()).await.context("skyctl hangs")??;
+        Ok(Output {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Applies a manifest.
+    pub async fn apply(&self, manifest: &str) -> anyhow::Result<Output> {
+        let output = self.skyctl_with(&["apply", "-f", "-"], manifest).await?;
+        ensure!(output.code == 0, "apply failed: {output:?}");
+        Ok(output)
+    }
+
+    /// Applies a manifest and waits until every app of it is ready.
+    pub async fn deploy(&self, manifest: &str) -> anyhow::Result<Output> {
+        let output = self.skyctl_with(&["apply", "-f", "-", "--wait", "--timeout", "120s"], manifest).await?;
+        ensure!(output.code == 0, "deploy failed: {output:?}\n{}", self.log());
+        Ok(output)
+    }
+
+    /// Calls the API.
+    pub async fn api<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let answer = self.http.get(format!("http://{API}{path}")).bearer_auth(&self.token).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{path} answered {status}: {text}");
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// An app of organisation `default`.
+    pub async fn app(&self, name: &str) -> anyhow::Result<App> {
+        self.api(&format!("/v1/orgs/default/apps/{name}")).await
+    }
+
+    /// Waits until an app satisfies `wanted`; fails with its last state after `timeout`.
+    pub async fn until(&self, name: &str, timeout: Duration, what: &str, wanted: impl Fn(&App) -> bool) -> anyhow::Result<App> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let app = self.app(name).await;
+            match app {
+                Ok(app) if wanted(&app) => return Ok(app),
+                last if Instant::now() >= deadline => bail!("{name} is not {what} after {timeout:?}: {last:#?}\n{}", self.log()),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Waits until the newest generation of an app is ready.
+    pub async fn until_ready(&self, name: &str) -> anyhow::Result<App> {
+        self.until(name, Duration::from_secs(90), "ready", is_ready).await
+    }
+
+    /// Applies one app of organisation `default` by the API, without starting a client program first.
+    pub async fn put_app(&self, manifest: &str) -> anyhow::Result<()> {
+        let value: serde_json::Value = serde_saphyr::from_str(manifest)?;
+        let name = value["metadata"]["name"].as_str().context("no name")?.to_owned();
+        let url = format!("http://{API}/v1/orgs/default/apps/{name}");
+        let answer = self.http.put(url).bearer_auth(&self.token).json(&value).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+
+    /// Waits until the controller has nothing left to do for an app.
+    pub async fn until_done(&self, name: &str) -> anyhow::Result<App> {
+        let settled = |app: &App| says(app, ConditionType::Progressing, ConditionStatus::False, Reason::Settled);
+        self.until(name, Duration::from_secs(60), "settled", settled).await
+    }
+
+    /// Kills the platform's PostgreSQL without warning.
+    pub async fn kill_postgres(&self) -> anyhow::Result<()> {
+        let path = self.data_dir.join("postgres").join("postmaster.pid");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        kill9(text.lines().next().unwrap_or_default())
+    }
+
+    /// Kills the proxy without warning.
+    pub async fn kill_traefik(&self) -> anyhow::Result<()> {
+        let parent = self.server_pid().context("no server")?;
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+        let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let is_traefik = |pid: &&String| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
+            name.trim() == "traefik" && parent_of == Some(parent)
+        };
+        kill9(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}: {children}"))?)
+    }
+
+    /// Everything that the platform's database holds, as text.
+    pub async fn database_dump(&self) -> anyhow::Result<String> {
+        let socket = std::fs::read_to_string(self.data_dir.join("postgres").join("postmaster.pid"))?;
+        let mut lines = socket.lines();
+        let port = lines.nth(3).context("no port")?.to_owned();
+        let folder = lines.next().context("no socket folder")?.to_owned();
+        let output = Command::new("runuser")
+            .args(["-u", "postgres", "--", "pg_dumpall", "-h", &folder, "-p", &port, "-U", "postgres"])
+            .output()
+            .await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A request through the edge: status and body.
+    pub async fn get(&self, host: &str, path: &str) -> anyhow::Result<(u16, String)> {
+        let answer = self.http.get(format!("http://{EDGE}{path}")).header(HOST, host).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Waits until a host answers with a status; returns how long it took.
+    pub async fn until_status(&self, host: &str, status: u16, timeout: Duration) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            let got = self.get(host, "/").await;
+            if got.as_ref().is_ok_and(|(found, _)| *found == status) {
+                return Ok(begun.elapsed());
+            }
+            ensure!(begun.elapsed() < timeout, "{host} does not answer {status} after {timeout:?}: {got:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The directory of the examples.
+    pub fn examples() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+    }
+}
+
+fn kill9(pid: &str) -> anyhow::Result<()> {
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).context("no pid")?;
+    Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
+}
+
+/// A condition of an app.
+pub fn condition(app: &App, kind: ConditionType) -> Option<&Condition> {
+    app.status.as_ref().and_then(|status| api_types::condition::find(&status.conditions, kind))
+}
+
+/// Whether a condition of the newest generation has a status and a reason.
+pub fn says(app: &App, kind: ConditionType, status: ConditionStatus, reason: Reason) -> bool {
+    condition(app, kind).is_some_and(|found| {
+        found.status == status && found.reason == reason && Some(found.observed_generation) == app.metadata.generation
+    })
+}
+
+/// Whether the newest generation of an app is ready.
+pub fn is_ready(app: &App) -> bool {
+    condition(app, ConditionType::Ready)
+        .is_some_and(|found| found.status == ConditionStatus::True && Some(found.observed_generation) == app.metadata.generation)
+}
