@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use crate::cmd;
 use crate::context::Given;
+use crate::errors::{CliError, Result};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -49,7 +50,7 @@ pub struct Globals {
     pub token: Option<SecretString>,
     /// Organization [default: the token's own, else the context's, else "default"]
     #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "NAME")]
-    pub org: Option<OrgName>,
+    pub org: Option<String>,
     /// Context from the configuration file
     #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
@@ -60,10 +61,14 @@ pub struct Globals {
 
 impl Globals {
     /// For [`crate::context::resolve`]. An empty variable counts as none.
-    pub fn given(&self) -> Given {
+    ///
+    /// # Errors
+    /// When the organisation's name is none.
+    pub fn given(&self) -> Result<Given> {
         let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let token = self.token.clone().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
-        Given { url: set(&self.url), token, org: self.org.clone(), context: set(&self.context) }
+        let org = set(&self.org).map(|org| org.parse::<OrgName>()).transpose().map_err(|error| CliError::Usage(error.to_string()))?;
+        Ok(Given { url: set(&self.url), token, org, context: set(&self.context) })
     }
 }
 
@@ -114,4 +119,30 @@ pub struct WaitArgs {
     /// Longest time to wait
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub timeout: HumanDuration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_none_and_a_token_is_never_shown() {
+        let cli = Cli::parse_from(["skyctl", "--org", "", "--url", "", "--token", "sky_secret", "whoami"]);
+        let given = cli.globals.given().expect("nothing wrong");
+        assert!(given.org.is_none() && given.url.is_none() && given.token.is_some());
+        assert!(!format!("{:?} {given:?}", cli.globals).contains("sky_secret"));
+        assert!(Cli::parse_from(["skyctl", "--org", "A B", "whoami"]).globals.given().is_err());
+    }
+
+    #[test]
+    fn the_grammar_holds_together_and_every_verb_has_examples() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let plain = ["whoami", "version"].contains(&verb.get_name());
+            assert!(plain || verb.get_after_help().is_some(), "{} has no examples", verb.get_name());
+        }
+    }
 }

@@ -223,3 +223,48 @@ fn raw(text: &str) -> Result<()> {
     out.flush()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn app(generation: i64, status: Value) -> App {
+        serde_json::from_value(json!({
+            "apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "shop", "generation": generation},
+            "spec": {"image": "a", "processes": {"w": {}}}, "status": status
+        }))
+        .expect("an app")
+    }
+
+    fn status(observed: i64, ready: &str, of: i64, phase: &str) -> Value {
+        json!({
+            "observedGeneration": observed,
+            "verdict": {"phase": phase, "reason": "ImageNotFound", "message": "No such image", "time": "2026-01-01T00:00:00Z"},
+            "conditions": [{"type": "Ready", "status": ready, "reason": "Serving", "message": "", "observedGeneration": of, "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+        })
+    }
+
+    #[test]
+    fn only_what_was_observed_of_this_generation_counts() {
+        let waiting = [
+            app(2, Value::Null),
+            app(2, status(1, "True", 1, "Ready")),
+            app(2, status(1, "False", 1, "Failed")),
+            app(2, status(2, "True", 1, "Rolling")),
+            app(2, status(2, "Unknown", 2, "Rolling")),
+            app(3, status(2, "True", 2, "Ready")),
+        ];
+        for app in waiting {
+            assert_eq!(outcome(&app, 2), Outcome::Waiting, "{:?}", app.status);
+        }
+        assert_eq!(outcome(&app(2, status(2, "True", 2, "Ready")), 2), Outcome::Ready);
+        assert_eq!(outcome(&app(3, status(3, "True", 3, "Ready")), 2), Outcome::Ready, "a newer generation serves");
+        let Outcome::Failed(why) = outcome(&app(2, status(2, "True", 2, "Failed")), 2) else {
+            panic!("a failed generation that is served by the old one")
+        };
+        assert_eq!(why, "generation 2 failed (ImageNotFound): No such image");
+        assert_eq!(outcome(&app(1, status(1, "True", 1, "Ready")), 2), Outcome::Waiting, "a read from before the write");
+    }
+}

@@ -174,8 +174,9 @@ impl Dockerd {
     }
 
     async fn spawn(&mut self) -> Result<()> {
-        // Left behind by a kill; dockerd would refuse to start.
-        for stale in ["docker.pid", "docker.sock"] {
+        // Left behind by a kill; dockerd would refuse to start, or wait for a containerd that died with it and
+        // that nobody has reaped.
+        for stale in ["docker.pid", "docker.sock", "exec/containerd/containerd.pid"] {
             let _ = tokio::fs::remove_file(self.path(stale)).await;
         }
         let log = File::options().create(true).append(true).open(self.path("dockerd.log"))?;

@@ -111,18 +111,40 @@ impl Dockerd {
                 name: Some(name.to_owned()),
                 labels: Some(labels.clone()),
                 task_template: Some(TaskSpec {
-                    container_spec: Some(TaskSpecContainerSpec { image: Some(image.clone()), args: Some(vec!["worker".to_owned()]), ..Default::default() }),
+                    container_spec: Some(TaskSpecContainerSpec {
+                        image: Some(image.clone()),
+                        args: Some(vec!["worker".to_owned()]),
+                        ..Default::default()
+                    }),
                     ..Default::default()
                 }),
                 mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }), ..Default::default() }),
                 ..Default::default()
             };
             docker.create_service(spec, None).await?;
-            let network =
-                NetworkCreateRequest { name: format!("{name}-net"), driver: Some("overlay".to_owned()), labels: Some(labels.clone()), ..Default::default() };
+            let network = NetworkCreateRequest {
+                name: format!("{name}-net"),
+                driver: Some("overlay".to_owned()),
+                labels: Some(labels.clone()),
+                ..Default::default()
+            };
             docker.create_network(network).await?;
-            docker.create_secret(SecretSpec { name: Some(name.to_owned()), labels: Some(labels.clone()), data: Some("eA==".to_owned()), ..Default::default() }).await?;
-            docker.create_config(ConfigSpec { name: Some(name.to_owned()), labels: Some(labels), data: Some("eA==".to_owned()), ..Default::default() }).await?;
+            docker
+                .create_secret(SecretSpec {
+                    name: Some(name.to_owned()),
+                    labels: Some(labels.clone()),
+                    data: Some("eA==".to_owned()),
+                    ..Default::default()
+                })
+                .await?;
+            docker
+                .create_config(ConfigSpec {
+                    name: Some(name.to_owned()),
+                    labels: Some(labels),
+                    data: Some("eA==".to_owned()),
+                    ..Default::default()
+                })
+                .await?;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         self.foreign_objects().await
@@ -140,7 +162,10 @@ impl Dockerd {
             out.insert(format!("service {name}"), serde_json::to_string(&(service.id, service.version, service.spec))?);
         }
         for network in docker.list_networks(None).await? {
-            out.insert(format!("network {}", network.name.clone().unwrap_or_default()), serde_json::to_string(&(network.id, network.labels))?);
+            out.insert(
+                format!("network {}", network.name.clone().unwrap_or_default()),
+                serde_json::to_string(&(network.id, network.labels))?,
+            );
         }
         for secret in docker.list_secrets(None).await? {
             let name = secret.spec.as_ref().and_then(|spec| spec.name.clone()).unwrap_or_default();
@@ -160,7 +185,8 @@ impl Dockerd {
     /// When the engine refuses it.
     pub async fn take_network_name(&self, name: &str) -> Result<()> {
         let owner = std::collections::HashMap::from([("owner".to_owned(), "somebody else".to_owned())]);
-        let request = NetworkCreateRequest { name: name.to_owned(), driver: Some("overlay".to_owned()), labels: Some(owner), ..Default::default() };
+        let request =
+            NetworkCreateRequest { name: name.to_owned(), driver: Some("overlay".to_owned()), labels: Some(owner), ..Default::default() };
         self.docker()?.create_network(request).await?;
         Ok(())
     }

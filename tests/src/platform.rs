@@ -59,11 +59,8 @@ impl Platform {
         let dir = tempfile::Builder::new().prefix("sky").tempdir_in("/tmp")?;
         // PostgreSQL runs as another user and has to reach its folder.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(10))
-            .build()?;
+        let http =
+            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(10)).build()?;
         let data_dir = dir.path().join("data");
         let mut platform = Self { dockerd, data_dir, server: None, token: String::new(), http, _dir: dir };
         platform.start_server().await?;
@@ -296,9 +293,8 @@ pub fn condition(app: &App, kind: ConditionType) -> Option<&Condition> {
 
 /// Whether a condition of the newest generation has a status and a reason.
 pub fn says(app: &App, kind: ConditionType, status: ConditionStatus, reason: Reason) -> bool {
-    condition(app, kind).is_some_and(|found| {
-        found.status == status && found.reason == reason && Some(found.observed_generation) == app.metadata.generation
-    })
+    condition(app, kind)
+        .is_some_and(|found| found.status == status && found.reason == reason && Some(found.observed_generation) == app.metadata.generation)
 }
 
 /// Whether the newest generation of an app is ready.

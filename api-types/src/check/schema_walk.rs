@@ -46,12 +46,19 @@ pub(super) const LEAVES: &[Leaf] = &[
 /// names are equal; among map keys there is only the process name.
 pub(super) const KEY_LEAVES: [&str; 3] = ["ProcessName", "EnvKey", "LabelKey"];
 
-/// Patterns of strings that have no newtype, with their meaning.
-pub(super) const PATTERNS: &[(&str, fn(&str) -> bool, &str)] = &[(
-    "^/[!-~]*$",
-    |text| text.starts_with('/') && text.bytes().all(|b| (b'!'..=b'~').contains(&b)),
-    "a path that begins with \"/\" and has only printable ASCII characters without spaces",
-)];
+/// A pattern of strings that have no newtype, with its meaning.
+pub(super) struct Pattern {
+    pub(super) pattern: &'static str,
+    matches: fn(&str) -> bool,
+    words: &'static str,
+}
+
+/// All such patterns.
+pub(super) const PATTERNS: &[Pattern] = &[Pattern {
+    pattern: "^/[!-~]*$",
+    matches: |text| text.starts_with('/') && text.bytes().all(|b| (b'!'..=b'~').contains(&b)),
+    words: "a path that begins with \"/\" and has only printable ASCII characters without spaces",
+}];
 
 /// Schema of one kind, and where else a field of a name would be right.
 struct Prepared {
@@ -295,10 +302,10 @@ impl Walk<'_> {
             self.error(at, format!("expected at least {min} characters, found {chars}"));
         }
         let pattern = schema.get("pattern").and_then(Value::as_str);
-        if let Some((_, matches, words)) = PATTERNS.iter().find(|(known, ..)| Some(*known) == pattern)
-            && !matches(text)
+        if let Some(known) = PATTERNS.iter().find(|known| Some(known.pattern) == pattern)
+            && !(known.matches)(text)
         {
-            self.error(at, format!("expected {words}, {}", found(&Value::from(text), None)));
+            self.error(at, format!("expected {}, {}", known.words, found(&Value::from(text), None)));
         }
     }
 

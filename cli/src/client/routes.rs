@@ -6,15 +6,10 @@ use api_types::{Kind, OrgName};
 pub const WHOAMI: &str = "/v1/whoami";
 /// Version of the server.
 pub const VERSION: &str = "/v1/version";
-/// Where manifests of several organisations, or of none, are applied.
+/// Where manifests are applied; apps and domains name their organisation.
 pub const APPLY: &str = "/v1/apply";
 /// Platform settings.
 pub const SETTINGS: &str = "/v1/settings";
-
-/// Where a list of manifests is applied.
-pub fn apply(org: &OrgName) -> String {
-    format!("/v1/orgs/{org}/apply")
-}
 
 /// Objects of a kind.
 pub fn list(kind: Kind, org: &OrgName) -> String {

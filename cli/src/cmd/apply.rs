@@ -1,11 +1,10 @@
 //! `skyctl apply`
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use api_types::api::{ApplyAction, ApplyRequest, ApplyResponse, ApplyResult};
 use api_types::problem::ProblemKind;
-use api_types::{FieldError, Kind, OrgName, check};
+use api_types::{FieldError, Kind, check};
 
 use super::Session;
 use crate::args::WaitArgs;
@@ -72,12 +71,9 @@ pub async fn prepare(session: &Session, files: &[PathBuf]) -> Result<Loaded> {
 }
 
 async fn send(session: &Session, loaded: Loaded, dry_run: bool) -> Result<ApplyResponse> {
-    let orgs: BTreeSet<&str> = loaded.documents.iter().filter_map(|document| document.org()).collect();
-    let one = orgs.first().filter(|_| orgs.len() == 1).and_then(|org| org.parse::<OrgName>().ok());
-    let path = one.as_ref().map_or_else(|| routes::APPLY.to_owned(), routes::apply);
     let query = if dry_run { vec![("dryRun", "true".to_owned())] } else { Vec::new() };
     let request = ApplyRequest { items: loaded.documents.iter().map(|document| document.value.clone()).collect() };
-    match session.client.post(&path, &query, &request).await {
+    match session.client.post(routes::APPLY, &query, &request).await {
         Ok(response) => Ok(response),
         Err(error) => Err(located(error, loaded, None)),
     }

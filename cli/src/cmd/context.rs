@@ -56,7 +56,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
     let path = Config::path()?;
     let mut config = Config::load(&path)?;
     match args.what {
-        What::List => return list(&config),
+        What::List => list(&config),
         What::Use { name } => {
             config.contexts.get(&name).ok_or_else(|| config.unknown(&name))?;
             config.current_context = Some(name.clone());
@@ -64,7 +64,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
             output::line(&format!("the context is now {name}"))
         }
         What::Set { name } => {
-            let given = globals.given();
+            let given = globals.given()?;
             let context = config.contexts.entry(name.clone()).or_default();
             change(context, given.url, given.token.map(|token| token.expose_secret().to_owned()), given.org)?;
             config.current_context.get_or_insert_with(|| name.clone());

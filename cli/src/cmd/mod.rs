@@ -36,7 +36,7 @@ pub struct Session {
 
 impl Session {
     fn open(globals: &Globals) -> Result<Self> {
-        let given = globals.given();
+        let given = globals.given()?;
         // Somebody who names everything needs no file, and no home.
         let config = match Config::path() {
             Ok(path) => Config::load(&path)?,

@@ -69,7 +69,7 @@ pub struct Findings {
     pub sources: Vec<Source>,
     /// The errors, in the order of files and lines.
     pub findings: Vec<Finding>,
-    /// Hosts of values that must not be shown, per source.
+    /// Places of values that must not be shown, per source.
     pub secrets: Vec<(usize, Vec<position::Range>)>,
 }
 
@@ -122,7 +122,7 @@ fn check_document(source: usize, value: Value, positions: Positions, documents: 
             for (path, message) in positions.ambiguous().filter(|(path, _)| errors.iter().all(|error| error.path != *path)) {
                 add(&positions, FieldError::new(path, message));
             }
-            errors.into_iter().for_each(|error| add(&positions, error));
+            errors.into_iter().filter(|error| !positions.is_refused(&error.path)).for_each(|error| add(&positions, error));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the parts of a document are in its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::{FieldError, check};
 
@@ -34,12 +34,19 @@ pub(super) struct Place {
 pub struct Positions {
     pub(super) places: BTreeMap<String, Place>,
     pub(super) secrets: Vec<Range>,
+    /// What was already refused while reading, and stands as null in the value.
+    pub(super) refused: BTreeSet<String>,
 }
 
 impl Positions {
     /// The values that must never be shown.
     pub fn secrets(&self) -> &[Range] {
         &self.secrets
+    }
+
+    /// Whether reading already said what is wrong there.
+    pub fn is_refused(&self, path: &str) -> bool {
+        self.refused.contains(path)
     }
 
     /// How a scalar is written.
@@ -90,7 +97,7 @@ impl Positions {
             };
             Some((path, place.clone()))
         });
-        Self { places: moved.collect(), secrets: self.secrets.clone() }
+        Self { places: moved.collect(), secrets: self.secrets.clone(), refused: BTreeSet::new() }
     }
 }
 

@@ -73,25 +73,32 @@ fn excerpt(out: &mut String, source: &Source, mark: Mark, secrets: &[Range]) {
     if before >= MAX_LINE {
         return;
     }
-    let shown: String = masked(line, mark.line, secrets).chars().take(MAX_LINE).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let (shown, caret) = masked(line, mark, secrets);
+    let shown: String = shown.chars().take(MAX_LINE).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = writeln!(out, "{FAINT}{gutter} |{FAINT:#}");
     let _ = writeln!(out, "{FAINT}{number} |{FAINT:#} {shown}");
-    let _ = writeln!(out, "{FAINT}{gutter} |{FAINT:#} {}{CARET}^{CARET:#}", " ".repeat(before));
+    let _ = writeln!(out, "{FAINT}{gutter} |{FAINT:#} {}{CARET}^{CARET:#}", " ".repeat(caret));
 }
 
-/// The line without the values of secrets.
-fn masked(line: &str, number: usize, secrets: &[Range]) -> String {
-    let here: Vec<&Range> = secrets.iter().filter(|(from, to)| from.line <= number && number <= to.line).collect();
-    let mut out = String::new();
+/// The line without the values of secrets, and where the mark is in it.
+fn masked(line: &str, mark: Mark, secrets: &[Range]) -> (String, usize) {
+    let here: Vec<&Range> = secrets.iter().filter(|(from, to)| from.line <= mark.line && mark.line <= to.line).collect();
+    let (mut out, mut length, mut caret) = (String::new(), 0, None);
     for (column, c) in (1..).zip(line.chars()) {
-        let at = Mark { line: number, column };
-        match here.iter().find(|(from, to)| *from <= at && at < *to) {
-            Some((from, _)) if *from == at => out.push('…'),
-            Some(_) => {}
-            None => out.push(c),
+        let at = Mark { line: mark.line, column };
+        if column == mark.column {
+            caret = Some(length);
+        }
+        let shown = match here.iter().find(|(from, to)| *from <= at && at < *to) {
+            Some((from, _)) => (*from == at).then_some('…'),
+            None => Some(c),
+        };
+        if let Some(c) = shown {
+            out.push(c);
+            length += 1;
         }
     }
-    out
+    (out, caret.unwrap_or(length))
 }
 
 /// Whether a line is in a block of secrets, by indentation alone: for files that cannot be parsed.

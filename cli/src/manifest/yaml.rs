@@ -76,6 +76,8 @@ fn syntax(error: &ScanError, text: &str) -> Refusal {
         "; check the indentation of this line and the one above, and quote values that contain \": \""
     } else if error.info().contains("block mapping") || error.info().contains("block entry") {
         "; check the indentation"
+    } else if error.info().contains("unexpected end of stream") {
+        "; is a quote or a bracket never closed?"
     } else {
         ""
     };
@@ -220,16 +222,19 @@ impl Convert {
                 (Value::Array(items.collect()), None)
             }
             Data::Map(pairs) => (self.map(pairs, path, depth), None),
-            Data::Refused(message) => {
-                self.errors.push((node.start, FieldError::new(path, message.clone())));
-                (Value::Null, None)
-            }
+            Data::Refused(message) => (self.refuse(node.start, path, message.clone()), None),
         };
-        if scalar && is_secret(path) {
+        if is_secret(path) && (scalar || !path.ends_with("spec.secrets")) {
             self.positions.secrets.push((node.start, node.end));
         }
         self.positions.places.insert(path.to_owned(), Place { key, value: node.start, source, scalar });
         value
+    }
+
+    fn refuse(&mut self, at: Mark, path: &str, message: String) -> Value {
+        self.errors.push((at, FieldError::new(path, message)));
+        self.positions.refused.insert(path.to_owned());
+        Value::Null
     }
 
     fn map(&mut self, pairs: &[(Rc<Node>, Rc<Node>)], path: &str, depth: usize) -> Value {
@@ -248,6 +253,9 @@ impl Convert {
             }
             if let Some(first) = seen.get(text) {
                 let message = format!("this key is already set on line {}", first.line);
+                if is_secret(&here) {
+                    self.positions.secrets.push((value.start, value.end));
+                }
                 self.errors.push((key.start, FieldError::new(here, message)));
                 continue;
             }
@@ -264,15 +272,13 @@ impl Convert {
             None | Some("str" | "") => return (Value::from(text), None),
             Some("int" | "float" | "bool" | "null") => {}
             Some(tag) => {
-                self.errors.push((at, FieldError::new(path, format!("the tag !{tag} is not supported; remove it"))));
-                return (Value::Null, None);
+                return (self.refuse(at, path, format!("the tag !{tag} is not supported; remove it")), None);
             }
         }
         let value = match resolve(text) {
             Some(value) => value,
             None if is_not_finite(text) => {
-                self.errors.push((at, FieldError::new(path, format!("{text} is no number here; quote it if it is text"))));
-                return (Value::Null, None);
+                return (self.refuse(at, path, format!("{text} is no number here; quote it if it is text")), None);
             }
             None => return (Value::from(text), None),
         };

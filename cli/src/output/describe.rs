@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::kinds::{app_state, table};
-use super::{BOLD, DIM, GREEN, RED, Table, YELLOW, age, harmless, paint};
+use super::{BOLD, DIM, GREEN, RED, Table, YELLOW, age, paint};
 
 /// An app with its conditions, processes and last events.
 pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
@@ -18,11 +18,12 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
     let (word, style, reason) = app_state(app);
     let status = app.status.clone().unwrap_or_default();
     let mut head = Table::bare();
-    let mut field = |name: &str, value: String| {
+    let mut styled = |name: &str, value: String, style: Style| {
         if !value.is_empty() {
-            head.row([(format!("{name}:"), BOLD), (value, Style::new())]);
+            head.row([(format!("{name}:"), BOLD), (value, style)]);
         }
     };
+    let mut field = |name: &str, value: String| styled(name, value, Style::new());
     field("Name", app.metadata.name.clone());
     field("Organization", app.metadata.org.as_ref().map(ToString::to_string).unwrap_or_default());
     field("Labels", app.metadata.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", "));
@@ -31,11 +32,9 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
     field("Resolved", status.image.clone().filter(|image| *image != app.spec.image.to_string()).unwrap_or_default());
     field("Generation", generations(app));
     field("URLs", status.urls.join(", "));
+    styled("Status", format!("{word} {reason}").trim_end().to_owned(), style);
+    styled("Message", status.verdict.as_ref().and_then(|verdict| verdict.message.clone()).unwrap_or_default(), Style::new());
     out.push_str(&head.render(0));
-    let _ = writeln!(out, "{}   {}", paint(BOLD, "Status:"), paint(style, &format!("{word} {reason}")));
-    if let Some(message) = status.verdict.as_ref().and_then(|verdict| verdict.message.as_deref()) {
-        let _ = writeln!(out, "          {}", harmless(message, false));
-    }
     section(&mut out, "Processes", &processes(app));
     section(&mut out, "Variables", &variables(app));
     section(&mut out, "Domains", &lines(app.spec.domains.iter().map(ToString::to_string)));

@@ -103,7 +103,8 @@ pub fn yaml(value: &Value) -> Result<String> {
     Ok(text)
 }
 
-/// Text from elsewhere, safe to show: no control characters except tabs, and colours if `colours`.
+/// Text from elsewhere, safe to show: one line, no control characters except tabs, and colours if
+/// `colours`.
 pub fn harmless(text: &str, colours: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -119,6 +120,8 @@ pub fn harmless(text: &str, colours: bool) -> String {
                 rest = body.get(length + 1..).unwrap_or_default();
                 continue;
             }
+        } else if c == '\n' {
+            out.push(' ');
         } else if !c.is_control() || c == '\t' {
             out.push(c);
         }

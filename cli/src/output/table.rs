@@ -27,7 +27,7 @@ impl Table {
     /// Adds a row. Empty cells show as `-`; control characters are removed.
     pub fn row(&mut self, cells: impl IntoIterator<Item = (String, Style)>) {
         let cells = cells.into_iter().map(|(text, style)| {
-            let text = super::harmless(&text.replace('\n', " "), false);
+            let text = super::harmless(&text, false);
             Cell { text: if text.is_empty() { "-".to_owned() } else { text }, style }
         });
         self.rows.push(cells.collect());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::api::{LogLine, PlanStep};
-use api_types::{AppSpec, EnvKey, Host, ProcessName};
+use api_types::{AppName, AppSpec, EnvKey, Host, OrgName, ProcessName};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::backend::Backend;
 use super::metrics::ApiMetrics;
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::store::AppRecord;
+use crate::store::{AppRecord, Revision};
 
 /// Everything that the API uses. Built once by `boot`; cheap to clone.
 #[derive(Clone)]
@@ -80,6 +80,10 @@ impl Default for Limits {
 /// What a plan is computed from. It holds no secret value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanInput {
+    /// Organisation of the app.
+    pub org: OrgName,
+    /// Name of the app.
+    pub name: AppName,
     /// The app as it is stored; `None` for a new one.
     pub current: Option<AppRecord>,
     /// The wanted spec, valid; secret values are `None`.
@@ -91,6 +95,8 @@ pub struct PlanInput {
     pub custom_hosts: Vec<Host>,
     /// What the controller last observed; `None` when it did not look yet.
     pub observed: Option<Value>,
+    /// The newest revisions of the stored app, newest first.
+    pub revisions: Vec<Revision>,
 }
 
 /// Computes steps. Pure: the same input gives the same steps.

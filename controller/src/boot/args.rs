@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use crate::telemetry::LogFormat;
+
 const EXAMPLES: &str = "\
 Examples:
   Everything on this machine, as root, with a database of its own:
@@ -33,22 +35,9 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Form of the log on standard error.
+    /// Form of the log on standard error. What is logged is in the variable SKYSWARM_LOG, such as `info,skyswarm::edge=debug`.
     #[arg(long, env = "SKYSWARM_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
-
-    /// What is logged: a level, or a list such as `info,skyswarm::edge=debug`.
-    #[arg(long, env = "SKYSWARM_LOG", default_value = "info", global = true)]
-    pub log: String,
-}
-
-/// Form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON document a line.
-    Json,
 }
 
 /// Roles, and tools for who runs the server.

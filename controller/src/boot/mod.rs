@@ -1,10 +1,20 @@
 //! Starts the roles of the server: arguments, what must be there first, the private database, wiring.
 //!
 //! Nothing here decides what happens to an app. Child processes are started here, and in
-//! `engines/traefik/process.rs`, because here is where their end is looked after.
+//! `engines/traefik/`, because here is where their end is looked after.
 
 pub mod args;
+mod backend;
+mod control;
+mod core;
 pub mod datadir;
+mod edge;
+mod hints;
+mod logs;
+mod planner;
 pub mod postgres;
 pub mod preflight;
+pub mod reference;
+pub mod roles;
 pub mod signals;
+mod sources;

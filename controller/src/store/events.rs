@@ -59,16 +59,24 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn event_record(&self, event: &NewEvent) -> Result<(), StoreError> {
+        self.event_record_many(event, 1).await
+    }
+
+    /// As [`Store::event_record`], for one that happened several times since it was last recorded.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn event_record_many(&self, event: &NewEvent, times: u32) -> Result<(), StoreError> {
         let what = "recording an event";
         bounded(what, async {
             let message: String = printable(&event.message).chars().take(MAX_MESSAGE).collect();
             // The organisation's row is looked up in the statement, so a missing one is "no row".
-            let sql = "INSERT INTO events AS e (org, kind, name, uid, event_type, reason, message, generation, first_seen, last_seen) \
-                       SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9 \
+            let sql = "INSERT INTO events AS e (org, kind, name, uid, event_type, reason, message, generation, first_seen, last_seen, count) \
+                       SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10 \
                        WHERE $1::text IS NULL OR EXISTS (SELECT FROM organizations WHERE name = $1) \
                        ON CONFLICT (kind, name, (COALESCE(org, '')), (COALESCE(uid, '00000000-0000-0000-0000-000000000000'::uuid)), \
                            event_type, reason, (md5(message))) \
-                       DO UPDATE SET count = LEAST(e.count, 2147483646) + 1, last_seen = excluded.last_seen, generation = excluded.generation \
+                       DO UPDATE SET count = LEAST(e.count::bigint + excluded.count, 2147483647), last_seen = excluded.last_seen, generation = excluded.generation \
                        RETURNING xmax = 0 AS inserted";
             let inserted: Option<bool> = sqlx::query_scalar(sql)
                 .bind(event.org.as_ref().map(OrgName::as_str))
@@ -80,6 +88,7 @@ impl Store {
                 .bind(message)
                 .bind(event.generation)
                 .bind(self.inner.clock.now())
+                .bind(i32::try_from(times).unwrap_or(i32::MAX))
                 .fetch_optional(self.pool())
                 .await
                 .map_err(StoreError::on(what))?;

@@ -168,7 +168,7 @@ pub enum Topic {
 }
 
 /// An event to record; times and count are the store's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NewEvent {
     /// Organisation of the object; `None` for objects of the platform.
     pub org: Option<OrgName>,

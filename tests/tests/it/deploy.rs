@@ -19,8 +19,17 @@ fn manifest(replicas: u32) -> String {
 async fn steps_done(platform: &Platform) -> anyhow::Result<Vec<String>> {
     let events: List<Event> = platform.api("/v1/orgs/default/apps/shop/events").await?;
     let plan_words = [
-        "ResolveImage", "CreateNetwork", "CreateSecret", "CreateService", "UpdateService", "ScaleService", "PublishRoute", "WithdrawRoute",
-        "RemoveService", "RemoveSecret", "RemoveNetwork",
+        "ResolveImage",
+        "CreateNetwork",
+        "CreateSecret",
+        "CreateService",
+        "UpdateService",
+        "ScaleService",
+        "PublishRoute",
+        "WithdrawRoute",
+        "RemoveService",
+        "RemoveSecret",
+        "RemoveNetwork",
     ];
     let steps = events.items.into_iter().filter(|event| plan_words.contains(&event.reason.as_str()));
     Ok(steps.map(|event| event.message).collect())
@@ -52,7 +61,9 @@ async fn a_manifest_becomes_an_app_that_answers_and_the_plan_said_how() -> anyho
     assert_eq!(status, 200, "{body}");
     let app = platform.app("shop").await?;
     assert!(says(&app, ConditionType::Ready, ConditionStatus::True, Reason::Serving), "{app:#?}");
-    for kind in [ConditionType::Accepted, ConditionType::ImagePullable, ConditionType::Scheduled, ConditionType::Healthy, ConditionType::Routed] {
+    for kind in
+        [ConditionType::Accepted, ConditionType::ImagePullable, ConditionType::Scheduled, ConditionType::Healthy, ConditionType::Routed]
+    {
         let condition = lab::platform::condition(&app, kind).expect("every condition is there");
         assert_eq!(condition.status, ConditionStatus::True, "{condition:?}");
     }

@@ -154,16 +154,31 @@ async fn hints_come_back_after_the_engine_was_killed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_process_is_told_to_stop_and_its_children_are_reaped() -> Result<()> {
+async fn a_container_is_what_the_spec_says_and_nothing_more() -> Result<()> {
     let Some(mut dockerd) = lab().await? else { return Ok(()) };
     let image = dockerd.import_busybox(TAG).await?;
     let engine = dockerd.connect()?;
-    let id = engine.service_create(&shell("init-a", &image, "exec /bin/busybox sleep 1000000", 1)).await?;
+    let braces = "{{.Node.ID}} {{ {{{ }} {{\"{{\"}}";
+    let spec = ServiceSpec {
+        env: BTreeMap::from([("BRACES".to_owned(), braces.to_owned())]),
+        ..shell("init-a", &image, "exec /bin/busybox sleep 1000000", 1)
+    };
+    let id = engine.service_create(&spec).await?;
+    ensure!(engine.service_list("init-a").await?.iter().any(|service| service.spec == spec), "read as sent");
     let tasks = running(&engine, &id, 1).await?;
     let container = tasks.into_iter().find(Task::is_running).context("running")?.container_id;
-    let host = dockerd.docker()?.inspect_container(&container, None).await?.host_config.unwrap_or_default();
+    let inspected = dockerd.docker()?.inspect_container(&container, None).await?;
+    let host = inspected.host_config.unwrap_or_default();
     ensure!(host.init == Some(true), "an init process reaps children and forwards signals: {host:?}");
-    ensure!(host.privileged != Some(true) && host.binds.is_none_or(|binds| binds.is_empty()), "no way to the host");
+    ensure!(host.privileged != Some(true) && host.binds.as_ref().is_none_or(Vec::is_empty), "no way to the host: {host:?}");
+    let env = inspected.config.and_then(|config| config.env).unwrap_or_default();
+    ensure!(env.contains(&format!("BRACES={braces}")), "a value is plain text: {env:?}");
+
+    let ingress = ServiceSpec { network: "ingress".to_owned(), ..shell("init-b", &image, "true", 0) };
+    for network in ["ingress", "host", "docker_gwbridge", "none"] {
+        let refused = engine.service_create(&ServiceSpec { network: network.to_owned(), ..ingress.clone() }).await;
+        ensure!(matches!(refused, Err(EngineError::NotFound { .. })), "{network}: {refused:?}");
+    }
     dockerd.stop().await
 }
 
@@ -178,4 +193,26 @@ async fn a_registry_that_does_not_answer_is_unreachable_unless_the_image_is_here
     let absent = engine.image_resolve(&"registry.invalid/shop:2".parse()?, Always).await;
     ensure!(matches!(absent, Err(EngineError::Unreachable { .. })), "{absent:?}");
     dockerd.stop().await
+}
+
+#[tokio::test]
+async fn an_engine_that_was_killed_leaves_no_process_behind() -> Result<()> {
+    let Some(mut dockerd) = lab().await? else { return Ok(()) };
+    let image = dockerd.import_busybox(TAG).await?;
+    let engine = dockerd.connect()?;
+    let id = engine.service_create(&shell("left-a", &image, "exec /bin/busybox sleep 1000000", 1)).await?;
+    let tasks = running(&engine, &id, 1).await?;
+    let container = tasks.into_iter().find(Task::is_running).context("running")?.container_id;
+    let state = dockerd.docker()?.inspect_container(&container, None).await?.state.unwrap_or_default();
+    let process = std::path::PathBuf::from(format!("/proc/{}/exe", state.pid.context("a process")?));
+    dockerd.kill9().await?;
+    ensure!(process.read_link().is_ok(), "containers outlive a killed engine, or this test shows nothing");
+    drop(dockerd);
+    for _ in 0..50 {
+        if process.read_link().is_err() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("{} still runs", process.display())
 }

@@ -125,7 +125,10 @@ async fn as_next_release(bad: &Bad) -> anyhow::Result<()> {
         let (status, body) = platform.get(HOST, "/").await?;
         assert_eq!(status, 200, "the old release must serve on: {body}");
         let app = platform.app("shop").await?;
-        assert!(!says(&app, ConditionType::Ready, ConditionStatus::True, Reason::Serving) || app.metadata.generation == Some(1), "a lie: {app:#?}");
+        assert!(
+            !says(&app, ConditionType::Ready, ConditionStatus::True, Reason::Serving) || app.metadata.generation == Some(1),
+            "a lie: {app:#?}"
+        );
         if has_failed(&app) {
             break;
         }

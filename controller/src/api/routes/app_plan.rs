@@ -18,6 +18,9 @@ use crate::api::state::{PlanInput, SharedCore};
 use crate::api::{examples, view};
 use crate::store::AppRecord;
 
+/// Revisions that a plan looks at: the newest, and the last one that served.
+const MAX_REVISIONS: i64 = 100;
+
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     ApiRouter::new().api_route(
         "/v1/orgs/{org}/apps/{name}/plan",
@@ -58,12 +61,13 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
         (None, None) => return Err(ctx.no_such_app(&name)),
     };
     let custom_hosts = custom_hosts(&ctx, &name, &spec).await?;
-    let observation = match &current {
-        Some(record) => ctx.backend().observation_get(record.uid).await?,
-        None => None,
+    let (observation, revisions) = match &current {
+        Some(record) => (ctx.backend().observation_get(record.uid).await?, ctx.backend().revision_list(record.uid, MAX_REVISIONS).await?),
+        None => (None, Vec::new()),
     };
     let (observed, observed_at) = observation.map_or((None, None), |(value, at)| (Some(value), Some(at)));
-    let input = PlanInput { current, wanted: spec, changed_secrets, custom_hosts, observed };
+    let input =
+        PlanInput { org: ctx.org.clone(), name: name.clone(), current, wanted: spec, changed_secrets, custom_hosts, observed, revisions };
     let steps = ctx.caller.api().planner.plan(input);
     Ok(Json(PlanResponse { name: name.into(), action, steps, observed_at }))
 }

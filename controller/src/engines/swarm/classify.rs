@@ -44,7 +44,8 @@ pub(super) fn classify(target: &Target, status: u16, message: &str) -> EngineErr
     if has(&["does not have a leader", "context deadline exceeded", "code = unavailable"]) {
         return EngineError::Unreachable { what, message };
     }
-    if has(&["not a swarm manager", "not part of a swarm"]) || status == 503 {
+    let already = has(&["already part of a swarm"]);
+    if has(&["not a swarm manager", "not part of a swarm"]) || (status == 503 && !already) {
         return EngineError::NotManager { message };
     }
     match status {
@@ -125,6 +126,7 @@ mod tests {
             (406, "This node is not part of a swarm", "NotManager"),
             (500, "rpc error: code = Unknown desc = The swarm does not have a leader.", "Unreachable"),
             (500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded", "Unreachable"),
+            (503, "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm", "Other"),
             (400, "invalid memory value 1: must be at least 4MiB", "Invalid"),
             (422, "no", "Invalid"),
             (502, "bad gateway", "Unreachable"),

@@ -71,7 +71,7 @@ pub(super) fn apply_owned(rendered: &mut models::ServiceSpec, spec: &ServiceSpec
     container.labels = Some(hash(&spec.container_labels));
     container.command = list(&spec.command);
     container.args = list(&spec.args);
-    container.env = list(&spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>());
+    container.env = list(&spec.env.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect::<Vec<_>>());
     container.stop_grace_period = (spec.stop_grace_nanos > 0).then_some(spec.stop_grace_nanos);
     container.secrets = (!secrets.is_empty()).then_some(secrets);
     Ok(())
@@ -102,7 +102,7 @@ fn resources(spec: &ServiceSpec) -> Option<models::TaskSpecResources> {
     let reserves = nano_cpus.is_some() || memory_bytes.is_some();
     (reserves || pids.is_some()).then(|| models::TaskSpecResources {
         limits: Some(models::Limit { nano_cpus, memory_bytes, pids }),
-        reservations: reserves.then(|| models::ResourceObject { nano_cpus, memory_bytes, generic_resources: None }),
+        reservations: reserves.then_some(models::ResourceObject { nano_cpus, memory_bytes, generic_resources: None }),
         ..Default::default()
     })
 }
@@ -151,7 +151,7 @@ fn spec_from_engine(spec: models::ServiceSpec, network: String) -> ServiceSpec {
         file_name: reference.file.and_then(|file| file.name).unwrap_or_default(),
     });
     let env = container.env.unwrap_or_default().into_iter().map(|pair| match pair.split_once('=') {
-        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        Some((key, value)) => (key.to_owned(), unescape(value)),
         None => (pair, String::new()),
     });
     ServiceSpec {
@@ -277,6 +277,19 @@ pub(super) fn addresses_from_engine(network: models::NetworkInspect) -> BTreeMap
             Some((id, address))
         })
         .collect()
+}
+
+/// Swarm expands Go templates in values of the environment, and rejects the task of one that it cannot parse.
+/// Values here are plain text, so the opening braces are written as a template that prints them.
+const BRACES: &str = "{{";
+const ESCAPED_BRACES: &str = "{{\"{{\"}}";
+
+fn escape(value: &str) -> String {
+    value.replace(BRACES, ESCAPED_BRACES)
+}
+
+fn unescape(value: &str) -> String {
+    value.replace(ESCAPED_BRACES, BRACES)
 }
 
 fn some_nonzero(value: i64) -> Option<i64> {

@@ -29,6 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const KILL_AFTER: Duration = Duration::from_secs(10);
+const VERSION_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why Traefik could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +136,7 @@ impl Traefik {
             return Err(TraefikError::OpenApi { address: config.api });
         }
         let binary = binary::find(config.binary.as_deref(), std::env::var_os("PATH").as_deref())?;
-        let version = binary::version(&binary).await?;
+        let version = binary::version(&binary, &version_output(&binary).await?)?;
         let data_dir = &config.data_dir;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
         made.map_err(|source| TraefikError::DataDir { path: data_dir.clone(), source })?;
@@ -184,6 +185,18 @@ impl Drop for Traefik {
             task.abort();
         }
     }
+}
+
+/// What `traefik version` says.
+async fn version_output(binary: &Path) -> Result<String, TraefikError> {
+    let failed = |message: String| TraefikError::NotUsable { binary: binary.to_owned(), message };
+    let mut command = Command::new(binary);
+    command.arg("version").env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(VERSION_WITHIN, command.output())
+        .await
+        .map_err(|_| failed("`traefik version` did not end".to_owned()))?
+        .map_err(|error| failed(format!("it does not start: {error}")))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 struct Launcher {

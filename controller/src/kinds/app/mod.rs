@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod causes;
 pub mod desired;
+pub mod index;
 pub mod model;
 pub mod names;
 pub mod observe;
@@ -18,6 +19,7 @@ pub mod simulate;
 pub mod status;
 pub mod verdict;
 
+pub use index::AppIndex;
 pub use reconcile::AppReconciler;
 
 #[cfg(test)]

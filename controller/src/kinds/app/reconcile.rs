@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::apply::{ApplyError, Executor};
 use super::causes::Cause;
 use super::desired::Desired;
+use super::index::AppIndex;
 use super::model::{Model, Observed};
 use super::observe::Observer;
 use super::plan::{self, Gate, Step};
@@ -52,6 +53,8 @@ pub struct AppReconciler {
     /// Until when (monotonic) nothing is removed or scaled down: right after the engine came back its
     /// lists may still show what was before.
     pub quiet_until: Arc<Mutex<Duration>>,
+    /// Finds apps by what they own.
+    pub index: Arc<AppIndex>,
     /// Why images could not be resolved, by app. Memory only: it is found out again.
     pub image_errors: Mutex<HashMap<Uuid, Cause>>,
 }
@@ -130,6 +133,7 @@ impl AppReconciler {
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
             self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
             if *step == Step::Finalize {
+                self.index.remove(&rows.record);
                 return Ok(Outcome::done());
             }
         }
@@ -139,6 +143,7 @@ impl AppReconciler {
     /// Reads the rows of an app. `None` when it is gone.
     async fn load(&self, key: &AppKey, epoch: i64) -> Result<Option<Rows>, StoreError> {
         let Some(record) = self.store.app_get(&key.org, &key.name).await? else { return Ok(None) };
+        self.index.insert(&record);
         let Some(mut newest) = self.store.revision_get(record.uid, record.generation).await? else {
             return Err(StoreError::Missing { what: "the revision of the app's newest generation" });
         };

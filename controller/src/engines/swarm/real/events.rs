@@ -12,6 +12,7 @@ use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptions;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{DockerSwarm, EngineHint};
@@ -19,11 +20,15 @@ use super::{DockerSwarm, EngineHint};
 /// A connection that lasted this long was a good one: the next wait starts from the shortest again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
+/// Hints that wait for a slow reader. When there are more, the connection is given up: a new `Connected`
+/// says what the lost ones would have said.
+const WAITING: usize = 1024;
+
 type Events = BoxStream<'static, Result<EventMessage, Error>>;
 
 enum State {
     Disconnected,
-    Connected { events: Events, since: Instant },
+    Connected { hints: mpsc::Receiver<EngineHint>, since: Instant },
 }
 
 /// Hints for ever.
@@ -38,7 +43,7 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
                     }
                     match connect(&engine).await {
                         Ok(events) => {
-                            let state = State::Connected { events, since: Instant::now() };
+                            let state = State::Connected { hints: pump(events), since: Instant::now() };
                             return Some((EngineHint::Connected, (engine, state, failures)));
                         }
                         Err(error) => {
@@ -48,15 +53,9 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
                         }
                     }
                 }
-                State::Connected { mut events, since } => match events.next().await {
-                    Some(Ok(event)) => match hint(&event) {
-                        Some(hint) => return Some((hint, (engine, State::Connected { events, since }, 0))),
-                        None => State::Connected { events, since },
-                    },
-                    end => {
-                        if let Some(Err(error)) = end {
-                            tracing::debug!(%error, "the engine's event stream ended");
-                        }
+                State::Connected { mut hints, since } => match hints.recv().await {
+                    Some(hint) => return Some((hint, (engine, State::Connected { hints, since }, 0))),
+                    None => {
                         failures = if since.elapsed() >= GOOD_CONNECTION { 1 } else { failures.saturating_add(1) };
                         State::Disconnected
                     }
@@ -65,6 +64,35 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
         }
     })
     .boxed()
+}
+
+/// Reads events in a task of its own, so that the subscription is in force, and its end is noticed, however
+/// late the hints are read. Dropping the receiver ends the task.
+fn pump(mut events: Events) -> mpsc::Receiver<EngineHint> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                () = sender.closed() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if let Some(hint) = hint(&event)
+                        && sender.try_send(hint).is_err()
+                    {
+                        return;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "the engine's event stream ended");
+                    return;
+                }
+                None => return,
+            }
+        }
+    });
+    receiver
 }
 
 /// Subscribes from the engine's own "now": the client library does not say when a subscription is in force,
@@ -161,5 +189,33 @@ mod tests {
         for (event, want) in table {
             assert_eq!(hint(&event), want, "{event:?}");
         }
+    }
+
+    /// Answers `/info` and `/events`, each on a connection of its own.
+    async fn serve(listener: tokio::net::UnixListener, event: &'static str) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = vec![0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
+            let body = if request.starts_with("GET /info") { r#"{"SystemTime":"2026-01-02T03:04:05.6Z"}"# } else { event };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_read_is_a_reconnection() {
+        let folder = tempfile::tempdir().expect("folder");
+        let socket = folder.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).expect("socket");
+        let events = "{\"Type\":\"node\",\"Action\":\"update\",\"Actor\":{\"ID\":\"n\"}}\n{\"Type\":\"comet\",\"Action\":\"create\"}\n";
+        let server = tokio::spawn(serve(listener, events));
+        let options = super::super::EngineOptions { reconnect_base: Duration::from_millis(1), ..Default::default() };
+        let engine = DockerSwarm::connect(&format!("unix://{}", socket.display()), options).expect("client");
+        let seen: Vec<EngineHint> = hints(engine).take(4).collect().await;
+        server.abort();
+        let node = EngineHint::Changed { kind: "node", name: "n".into() };
+        assert_eq!(seen, [EngineHint::Connected, node.clone(), EngineHint::Connected, node]);
     }
 }

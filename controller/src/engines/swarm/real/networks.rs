@@ -39,7 +39,8 @@ impl DockerSwarm {
     pub(super) async fn network_id(&self, name: &str) -> EngineResult<String> {
         let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()]), ("scope".to_owned(), vec!["swarm".to_owned()])]);
         let networks = self.raw_networks(Some(filters)).await?;
-        let found = networks.into_iter().find(|network| network.name.as_deref() == Some(name)).and_then(|network| network.id);
+        let is_wanted = |network: &models::Network| network.name.as_deref() == Some(name) && network.ingress != Some(true);
+        let found = networks.into_iter().find(is_wanted).and_then(|network| network.id);
         found.ok_or_else(|| EngineError::NotFound { what: format!("network {name}") })
     }
 

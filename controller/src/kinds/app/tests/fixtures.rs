@@ -53,6 +53,7 @@ impl World {
             uid,
             generation: 1,
             resource_version: 1,
+            desired_version: 1,
             labels: BTreeMap::new(),
             finalizers: Vec::new(),
             created_at: now,

@@ -1,0 +1,179 @@
+//! Starts the controllers: lease, reconcilers, hints; and brings them to rest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::core::Core;
+use super::edge::Edge;
+use super::hints::{EngineFollower, follow_store};
+use super::sources::{StoredEvents, StoredLease};
+use crate::engines::swarm::SwarmEngine;
+use crate::kinds::app::apply::Executor;
+use crate::kinds::app::observe::Observer;
+use crate::kinds::app::reconcile::{AppReconciler, EventSender};
+use crate::kinds::node::NodeReconciler;
+use crate::runtime::lease::DEFAULT_TTL;
+use crate::runtime::{
+    Controller, Drained, ElectorOptions, Hints, Leadership, Metrics, Options, Reconciler, Tuning, Wiring, elector, hints, recorder,
+};
+use crate::settings::Settings;
+use crate::store::AppKey;
+
+/// The one lease.
+const LEASE: &str = "controller";
+/// Hints that wait for a controller; more become a resync.
+const HINT_BOUND: usize = 1024;
+/// Events that wait to be written; more are dropped and counted.
+const EVENT_BOUND: usize = 1024;
+
+/// The running controllers.
+pub(super) struct Control {
+    runs: CancellationToken,
+    watches: CancellationToken,
+    lease: CancellationToken,
+    controllers: Vec<JoinHandle<Drained>>,
+    followers: Vec<JoinHandle<()>>,
+    elector: JoinHandle<()>,
+    events: JoinHandle<()>,
+}
+
+/// What all controllers are made with.
+struct Workshop<'a> {
+    core: &'a Core,
+    metrics: Metrics,
+    leadership: watch::Receiver<Leadership>,
+    tuning: watch::Receiver<Tuning>,
+    stop: CancellationToken,
+}
+
+impl Workshop<'_> {
+    /// Starts a controller and gives the way to hint at its keys.
+    fn start<R: Reconciler>(&self, reconciler: R) -> (Hints<R::Key>, JoinHandle<Drained>) {
+        let (sender, receiver) = hints(HINT_BOUND);
+        let wiring = Wiring {
+            hints: receiver,
+            leadership: self.leadership.clone(),
+            tuning: self.tuning.clone(),
+            clock: self.core.clock.clone(),
+            entropy: self.core.entropy.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let controller = Controller::new(Arc::new(reconciler), wiring, Options::default());
+        (sender, tokio::spawn(controller.run(self.stop.clone())))
+    }
+}
+
+impl Control {
+    /// Starts to compete for the lease; whoever has it works.
+    pub(super) fn start(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge, edge_url: (&'static str, u16)) -> Self {
+        let (runs, watches, lease) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let metrics = core.metrics.register(Metrics::register);
+        let sink = Arc::new(StoredEvents(core.store.clone()));
+        let (events, writer) = recorder(sink, EVENT_BOUND, core.clock.clone(), metrics.events_dropped.clone());
+        let events_task = tokio::spawn(writer.run(lease.clone()));
+
+        let options = ElectorOptions { name: LEASE.to_owned(), holder: holder(core), ttl: DEFAULT_TTL };
+        let stored = Arc::new(StoredLease(core.store.clone()));
+        let (elector, leadership) = elector(stored, options, core.clock.clone(), core.entropy.clone(), metrics.leader.clone());
+        let elector_task = tokio::spawn(elector.run(lease.clone()));
+
+        let (tuning, tuning_task) = follow_tuning(core.settings(), watches.clone());
+        let workshop = Workshop { core, metrics, leadership, tuning, stop: runs.clone() };
+        let names = Arc::new(RwLock::new(HashMap::new()));
+        let (nodes, node_task) = workshop.start(NodeReconciler {
+            engine: engine.clone(),
+            store: core.store.clone(),
+            clock: core.clock.clone(),
+            names: names.clone(),
+        });
+        let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
+        let (apps, app_task) = workshop.start(AppReconciler {
+            store: core.store.clone(),
+            observer: Observer { engine: engine.clone(), proxy: edge.proxy.clone(), endpoints: edge.endpoints.clone(), nodes: names },
+            executor: executor(core, engine.clone(), edge),
+            clock: core.clock.clone(),
+            settings: core.settings(),
+            events: Arc::new(move |event| events.record(event)) as EventSender,
+            edge: edge_url,
+            quiet_until: quiet_until.clone(),
+            image_errors: Mutex::default(),
+        });
+        let follower = EngineFollower {
+            engine,
+            store: core.store.clone(),
+            clock: core.clock.clone(),
+            endpoints: edge.endpoints.clone(),
+            apps: apps.clone(),
+            nodes,
+            quiet_until,
+        };
+        Self {
+            controllers: vec![node_task, app_task],
+            followers: vec![tuning_task, tokio::spawn(follower.run(watches.clone())), follow(core, apps, edge, &watches)],
+            elector: elector_task,
+            events: events_task,
+            runs,
+            watches,
+            lease,
+        }
+    }
+
+    /// Lets runs end, then gives up the lease and writes the last events.
+    pub(super) async fn stop(self) {
+        self.watches.cancel();
+        self.runs.cancel();
+        for controller in self.controllers {
+            match controller.await {
+                Ok(drained) => info!(?drained, "a controller came to rest"),
+                Err(error) => error!(%error, "a controller failed"),
+            }
+        }
+        self.lease.cancel();
+        for task in self.followers.into_iter().chain([self.elector, self.events]) {
+            if let Err(error) = task.await {
+                error!(%error, "a task of the controllers failed");
+            }
+        }
+    }
+}
+
+fn executor(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge) -> Executor {
+    let handle = edge.handle.clone();
+    Executor { engine, store: core.store.clone(), kick_edge: Arc::new(move || handle.kick()) }
+}
+
+fn follow(core: &Core, apps: Hints<AppKey>, edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
+    let controls = Some((apps, edge.handle.clone()));
+    tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), controls, cancel.clone()))
+}
+
+/// This process among all that compete, a restarted one being another.
+fn holder(core: &Core) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}-{}", host.trim(), std::process::id(), core.entropy.uuid(core.clock.now()).simple())
+}
+
+fn tuning(settings: &Settings) -> Tuning {
+    Tuning { resync_interval: settings.resync_interval(), concurrency: settings.concurrency() }
+}
+
+fn follow_tuning(mut settings: watch::Receiver<Arc<Settings>>, cancel: CancellationToken) -> (watch::Receiver<Tuning>, JoinHandle<()>) {
+    let (sender, receiver) = watch::channel(tuning(&settings.borrow_and_update()));
+    let task = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = settings.changed() => if changed.is_err() { return },
+            }
+            let new = tuning(&settings.borrow_and_update());
+            sender.send_if_modified(|old| std::mem::replace(old, new) != new);
+        }
+    });
+    (receiver, task)
+}

@@ -1,0 +1,90 @@
+//! What every role has: the database, opened and migrated, the current settings, clock and metrics; and
+//! what the very first start makes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use api_types::api::Role;
+use api_types::{Manifest, ObjectMeta, Organization, OrganizationSpec};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::datadir::DataDir;
+use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
+use crate::settings::Settings;
+use crate::store::{Store, StoreError, WriteContext};
+use crate::telemetry::MetricsRegistry;
+
+/// How long a database that does not answer is waited for: it may be starting beside us.
+const DATABASE_LIMIT: Duration = Duration::from_secs(30);
+const DATABASE_PAUSE: Duration = Duration::from_millis(500);
+/// Organisation of who does not think about organisations.
+const FIRST_ORG: &str = "default";
+
+/// What every role has.
+pub(super) struct Core {
+    pub(super) store: Store,
+    pub(super) clock: SharedClock,
+    pub(super) entropy: SharedEntropy,
+    pub(super) metrics: MetricsRegistry,
+    settings: watch::Sender<Arc<Settings>>,
+}
+
+impl Core {
+    /// Connects, migrates, opens the keys and reads the settings.
+    pub(super) async fn open(url: &SecretString, key_file: &Path) -> anyhow::Result<Self> {
+        let (clock, entropy): (SharedClock, SharedEntropy) = (SystemClock::shared(), Arc::new(SystemEntropy));
+        let store = connect(url, &clock, &entropy).await.context("the database cannot be used")?;
+        store.migrate().await.context("the database cannot be used")?;
+        store.open_keyring(key_file).await.context("secrets cannot be used")?;
+        let settings = store.settings_snapshot().await.context("settings cannot be read")?;
+        let (settings, _) = watch::channel(Arc::new(settings));
+        Ok(Self { store, clock, entropy, metrics: MetricsRegistry::new(), settings })
+    }
+
+    /// The settings, as they are now and change.
+    pub(super) fn settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
+    }
+
+    /// Where new settings are put.
+    pub(super) fn settings_sender(&self) -> watch::Sender<Arc<Settings>> {
+        self.settings.clone()
+    }
+
+    /// Makes the first organisation and the administrator's token, when there is none.
+    pub(super) async fn bootstrap(&self, data: &DataDir) -> anyhow::Result<()> {
+        if self.store.org_list().await?.is_empty() {
+            let organization = Organization::new(ObjectMeta::named(FIRST_ORG), OrganizationSpec::default());
+            let cx = WriteContext { author: "skyswarm".to_owned(), source: "first start".to_owned(), dry_run: false };
+            self.store.apply(&[Manifest::Organization(organization)], &cx).await.context("the first organization cannot be made")?;
+        }
+        let known = match tokio::fs::read_to_string(data.token_file()).await {
+            Ok(token) => self.store.token_find(token.trim()).await?.is_some(),
+            Err(_) => false,
+        };
+        if !known {
+            let token = self.store.token_create("admin", None, Role::Admin).await?;
+            data.write_token(&token)?;
+            info!(file = %data.token_file().display(), "made a token for the administrator");
+        }
+        Ok(())
+    }
+}
+
+async fn connect(url: &SecretString, clock: &SharedClock, entropy: &SharedEntropy) -> Result<Store, StoreError> {
+    let begun = Instant::now();
+    loop {
+        match Store::connect(url.expose_secret(), clock.clone(), entropy.clone()).await {
+            Err(error @ StoreError::Unavailable(_)) if begun.elapsed() < DATABASE_LIMIT => {
+                warn!(error = &error as &dyn std::error::Error, "waiting for the database");
+                tokio::time::sleep(DATABASE_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Plans for the API: what the App kind would do, from stored rows and the stored observation alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api_types::api::PlanStep;
+use api_types::kinds::app::VerdictPhase;
+use api_types::{EnvKey, Host};
+use tokio::sync::watch;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::api::{PlanInput, Planner};
+use crate::clock::SharedClock;
+use crate::kinds::app::preview::{self, Wanted};
+use crate::settings::{EndpointMode, Settings};
+use crate::store::{AppRecord, Revision};
+
+/// Plans apps.
+pub(super) struct AppPlanner {
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) clock: SharedClock,
+}
+
+impl Planner for AppPlanner {
+    fn plan(&self, input: PlanInput) -> Vec<PlanStep> {
+        let settings = self.settings.borrow().clone();
+        let secret_versions = secret_versions(&input);
+        let changed = match &input.current {
+            Some(record) => record.spec != input.wanted || record.secret_versions != secret_versions,
+            None => true,
+        };
+        let hosts = hosts(&input, &settings);
+        let PlanInput { org, name, current, wanted, observed, revisions, .. } = input;
+        let is_new = current.is_none();
+        let record = current.unwrap_or_else(|| AppRecord {
+            org,
+            name,
+            // Names on the engine carry the uid, and a plan shows none of them.
+            uid: Uuid::nil(),
+            generation: 1,
+            resource_version: 0,
+            desired_version: 0,
+            labels: BTreeMap::new(),
+            finalizers: Vec::new(),
+            created_at: self.clock.now(),
+            deletion_timestamp: None,
+            spec: wanted.clone(),
+            secret_versions: secret_versions.clone(),
+            status: Default::default(),
+        });
+        let newest = revisions.iter().find(|revision| revision.generation == record.generation);
+        let observed = observed.and_then(|value| match serde_json::from_value(value) {
+            Ok(observed) => Some(observed),
+            Err(error) => {
+                // Written by another release; the next observation replaces it.
+                warn!(%error, app = %record.name, "a stored observation cannot be read");
+                None
+            }
+        });
+        preview::steps(&Wanted {
+            changed,
+            spec: &wanted,
+            secret_versions: &secret_versions,
+            newest: newest.filter(|_| !is_new),
+            proven: proven(&revisions, record.generation),
+            hosts,
+            observed,
+            dnsrr: settings.endpoint_mode() == EndpointMode::Dnsrr,
+            now: self.clock.now(),
+            record: &record,
+        })
+    }
+}
+
+/// The newest revision before a generation that served.
+fn proven(revisions: &[Revision], generation: i64) -> Option<&Revision> {
+    revisions.iter().find(|revision| revision.generation < generation && revision.verdict.phase == VerdictPhase::Ready)
+}
+
+/// Versions as an apply would give them out: one after the other, in the order of the keys.
+fn secret_versions(input: &PlanInput) -> BTreeMap<EnvKey, i64> {
+    let current = input.current.as_ref().map(|record| &record.secret_versions);
+    let given = input.revisions.iter().flat_map(|revision| revision.secret_versions.values());
+    let mut last = given.chain(current.iter().flat_map(|versions| versions.values())).max().copied().unwrap_or(0);
+    let mut version = |key: &EnvKey| match current.and_then(|versions| versions.get(key)) {
+        Some(version) if !input.changed_secrets.contains(key) => *version,
+        _ => {
+            last += 1;
+            last
+        }
+    };
+    input.wanted.secrets.keys().map(|key| (key.clone(), version(key))).collect()
+}
+
+/// All hosts that the app would have.
+fn hosts(input: &PlanInput, settings: &Settings) -> Vec<Host> {
+    let platform = input.wanted.routed_process().and_then(|_| settings.platform_host(&input.org, &input.name));
+    let hosts: BTreeSet<Host> = input.custom_hosts.iter().cloned().chain(platform).collect();
+    hosts.into_iter().collect()
+}
