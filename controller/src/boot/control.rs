@@ -14,6 +14,7 @@ use super::edge::Edge;
 use super::hints::{EngineFollower, follow_store};
 use super::sources::{StoredEvents, StoredLease};
 use crate::engines::swarm::SwarmEngine;
+use crate::kinds::app::AppIndex;
 use crate::kinds::app::apply::Executor;
 use crate::kinds::app::observe::Observer;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
@@ -93,6 +94,7 @@ impl Control {
             names: names.clone(),
         });
         let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
+        let index = Arc::new(AppIndex::default());
         let (apps, app_task) = workshop.start(AppReconciler {
             store: core.store.clone(),
             observer: Observer { engine: engine.clone(), proxy: edge.proxy.clone(), endpoints: edge.endpoints.clone(), nodes: names },
@@ -102,11 +104,12 @@ impl Control {
             events: Arc::new(move |event| events.record(event)) as EventSender,
             edge: edge_url,
             quiet_until: quiet_until.clone(),
+            index: index.clone(),
             image_errors: Mutex::default(),
         });
         let follower = EngineFollower {
             engine,
-            store: core.store.clone(),
+            index,
             clock: core.clock.clone(),
             endpoints: edge.endpoints.clone(),
             apps: apps.clone(),
