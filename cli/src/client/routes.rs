@@ -5,7 +5,7 @@ use api_types::{Kind, OrgName};
 /// Who the token is.
 pub const WHOAMI: &str = "/v1/whoami";
 /// Version of the server.
-pub const VERSION: &str = "/v1/version";
+pub const VERSION: &str = "/version";
 /// Where manifests are applied; apps and domains name their organisation.
 pub const APPLY: &str = "/v1/apply";
 /// Platform settings.

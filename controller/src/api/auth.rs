@@ -16,12 +16,12 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use super::backend::{Backend, WriteContext};
+use super::backend::Backend;
 use super::docs;
 use super::error::{ApiError, ApiResult};
 use super::extract::excerpt;
 use super::state::{ApiState, SharedCore};
-use crate::store::AppRecord;
+use crate::store::{AppRecord, WriteContext};
 
 /// Longest token that is looked up.
 const MAX_TOKEN: usize = 256;

@@ -1,78 +1,23 @@
 //! What the API needs of the database: the store's methods that handlers call, and no others.
 //!
-//! It is a trait so that routes, roles and problem documents can be tested without a server; the real
-//! store is the only other implementation. It is no general repository: add a method only when a route
+//! It is a trait so that a test can put failures between the routes and a real store, and so that one list
+//! says what the API may do with the database. It is no general repository: add a method only when a route
 //! needs it.
 
 use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, FieldError, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::store::{AppRecord, Revision};
-
-/// An error of any kind, kept as a cause.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a read failed.
-#[derive(Debug, thiserror::Error)]
-pub enum BackendError {
-    /// The database does not answer; the same request may succeed later.
-    #[error("the database does not answer")]
-    Unavailable(#[source] Cause),
-    /// Anything else; our fault.
-    #[error("the database could not serve the request")]
-    Internal(#[source] Cause),
-}
-
-/// Why a write was refused. `item` is the index in the list that was written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteFailure {
-    /// Stale version, or a unique name in use. Nothing was written.
-    #[error("{detail}")]
-    Conflict {
-        /// Which item.
-        item: usize,
-        /// What to tell the user.
-        detail: String,
-    },
-    /// Not valid in the light of what is stored. Nothing was written.
-    #[error("{} fields are not valid", errors.len())]
-    Invalid {
-        /// Every error with its item.
-        errors: Vec<(usize, FieldError)>,
-    },
-    /// Something that the write refers to does not exist. Nothing was written.
-    #[error("{detail}")]
-    NotFound {
-        /// Which item.
-        item: usize,
-        /// What to tell the user.
-        detail: String,
-    },
-    /// The write itself failed.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-}
-
-/// Who writes, and from where. Kept with the revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WriteContext {
-    /// Name of the token.
-    pub author: String,
-    /// The route's word, such as `apply` or `scale`.
-    pub source: String,
-    /// Check everything, write nothing.
-    pub dry_run: bool,
-}
+use crate::store::{AppRecord, Revision, StoreError, WriteContext, WriteError};
 
 /// Result of a read.
-pub type Read<T> = Result<T, BackendError>;
+pub type Read<T> = Result<T, StoreError>;
 /// Result of a write.
-pub type Write<T> = Result<T, WriteFailure>;
+pub type Write<T> = Result<T, WriteError>;
 
 /// See the module.
 #[async_trait]

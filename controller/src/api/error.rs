@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::backend::{BackendError, WriteFailure};
+use crate::store::{StoreError, WriteError};
 
 /// Media type of problem documents.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -63,35 +63,35 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-impl From<BackendError> for ApiError {
-    fn from(error: BackendError) -> Self {
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
         match &error {
-            BackendError::Unavailable(_) => {
+            StoreError::Unavailable(_) => {
                 tracing::warn!(error = %chain(&error), "database unavailable");
                 Self::new(ProblemKind::Unavailable, "the database does not answer; try again in a moment")
             }
-            BackendError::Internal(_) => Self::internal(&error),
+            _ => Self::internal(&error),
         }
     }
 }
 
 impl ApiError {
     /// A refused write; `list` says that paths and texts name the item.
-    pub(super) fn from_write(failure: WriteFailure, list: bool) -> Self {
+    pub(super) fn from_write(failure: WriteError, list: bool) -> Self {
         let at = |item: usize, detail: String| if list { format!("items[{item}]: {detail}") } else { detail };
         match failure {
-            WriteFailure::Conflict { item, detail } => Self::new(ProblemKind::Conflict, at(item, detail)),
-            WriteFailure::NotFound { item, detail } => Self::new(ProblemKind::NotFound, at(item, detail)),
-            WriteFailure::Invalid { errors } => {
+            WriteError::Conflict { item, detail } => Self::new(ProblemKind::Conflict, at(item, detail)),
+            WriteError::NotFound { item, detail } => Self::new(ProblemKind::NotFound, at(item, detail)),
+            WriteError::Invalid { errors } => {
                 Self::invalid(errors.into_iter().map(|(item, error)| if list { in_item(item, error) } else { error }).collect())
             }
-            WriteFailure::Backend(error) => error.into(),
+            WriteError::Store(error) => error.into(),
         }
     }
 }
 
-impl From<WriteFailure> for ApiError {
-    fn from(failure: WriteFailure) -> Self {
+impl From<WriteError> for ApiError {
+    fn from(failure: WriteError) -> Self {
         Self::from_write(failure, false)
     }
 }

@@ -103,7 +103,8 @@ impl<T: DeserializeOwned + Send> FromRequestParts<SharedCore> for Params<T> {
 }
 impl<T: JsonSchema> OperationInput for Params<T> {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        let schema = ctx.schema.subschema_for::<T>();
+        // Not `subschema_for`: parameters are written out, so their type is no component.
+        let schema = T::json_schema(&mut ctx.schema);
         let params = parameters_from_schema(ctx, schema, ParamLocation::Query);
         add_parameters(ctx, operation, params);
     }

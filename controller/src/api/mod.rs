@@ -16,6 +16,7 @@
 mod admission;
 mod auth;
 pub mod backend;
+mod backend_store;
 mod docs;
 pub mod error;
 mod examples;

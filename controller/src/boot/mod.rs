@@ -4,7 +4,6 @@
 //! `engines/traefik/`, because here is where their end is looked after.
 
 pub mod args;
-mod backend;
 mod control;
 mod core;
 pub mod datadir;

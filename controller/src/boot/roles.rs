@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::args::{ApiRoleArgs, ControllerRoleArgs, EdgeArgs, EngineArgs, TokenCreateArgs, UpArgs};
-use super::backend::StoreBackend;
 use super::control::Control;
 use super::core::Core;
 use super::datadir::DataDir;
@@ -192,7 +191,7 @@ fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>
     let metrics = ApiMetrics::default();
     core.metrics.register(|registry| metrics.register(registry));
     ApiState {
-        backend: Arc::new(StoreBackend(core.store.clone())),
+        backend: Arc::new(core.store.clone()),
         planner: Arc::new(AppPlanner { settings, clock: core.clock.clone() }),
         logs,
         checks,

@@ -27,6 +27,8 @@ mod routes;
 mod secrets;
 mod settings;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod tokens;
 mod watch;

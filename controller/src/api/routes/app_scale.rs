@@ -3,7 +3,6 @@
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::api::ScaleRequest;
-use api_types::kinds::app::MAX_REPLICAS;
 use api_types::{AppName, FieldError};
 
 use super::{Object, ObjectResult, WriteParams};
@@ -40,26 +39,10 @@ fn scale_of(record: &AppRecord) -> Object<ScaleRequest> {
     Object::ok(version.clone(), ScaleRequest { processes, resource_version: version })
 }
 
-/// Every process of the request that cannot be scaled so.
+/// The app's process types, for messages.
 pub(super) fn known_processes(record: &AppRecord) -> String {
     let names: Vec<_> = record.spec.processes.keys().map(|name| name.as_str()).collect();
     names.join(", ")
-}
-
-fn check(record: &AppRecord, request: &ScaleRequest) -> Result<(), ApiError> {
-    let mut errors = Vec::new();
-    if request.processes.is_empty() {
-        errors.push(FieldError::new("processes", "at least one process type is needed"));
-    }
-    for (process, replicas) in &request.processes {
-        let path = format!("processes.{process}");
-        if !record.spec.processes.contains_key(process) {
-            errors.push(FieldError::new(path, format!("the app has no such process type; it has {}", known_processes(record))));
-        } else if *replicas > MAX_REPLICAS {
-            errors.push(FieldError::new(path, format!("at most {MAX_REPLICAS} replicas")));
-        }
-    }
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(errors)) }
 }
 
 async fn get(ctx: TenantCtx<Reads>, Name(name): Name<AppName>) -> ObjectResult<ScaleRequest> {
@@ -78,7 +61,9 @@ async fn put(
         (None, Some(header)) => request.resource_version = Some(header.to_string()),
         _ => {}
     }
-    check(&ctx.app(&name).await?, &request)?;
+    if request.processes.is_empty() {
+        return Err(ApiError::invalid(vec![FieldError::new("processes", "at least one process type is needed")]));
+    }
     let scaled = ctx.backend().app_scale(&ctx.org, &name, &request, &ctx.caller.writes("scale", params.dry_run)).await?;
     Ok(scale_of(&scaled.ok_or_else(|| ctx.no_such_app(&name))?))
 }

@@ -3,10 +3,10 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Harness, app_spec};
+use super::{Harness, app_spec, object};
 
 fn app(name: &str, image: &str) -> Value {
-    json!({"apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": name}, "spec": app_spec(image)})
+    object("App", name, &app_spec(image))
 }
 
 fn with_org(mut object: Value, org: &str) -> Value {
@@ -26,14 +26,14 @@ async fn one_object_or_a_list_is_applied_and_applying_again_changes_nothing() {
     assert_eq!(many["dryRun"], false);
     let again = api.post("/v1/orgs/acme/apply", "acme-member", &list).await.json();
     assert!(again["results"].as_array().expect("results").iter().all(|result| result["action"] == "unchanged"), "{again}");
-    let write = api.backend.writes.lock().expect("not poisoned").last().cloned().expect("a write");
-    assert_eq!((write.author.as_str(), write.source.as_str()), ("acme-member", "apply"));
+    let revisions = api.get("/v1/orgs/acme/apps/shop/revisions", "acme-viewer").await.json();
+    assert_eq!((&revisions["items"][0]["author"], &revisions["items"][0]["source"]), (&json!("acme-member"), &json!("apply")));
 }
 
 #[tokio::test]
 async fn every_error_of_every_item_is_reported_and_nothing_is_written() {
     let api = Harness::new().await;
-    let before = api.writes();
+    let before = api.everything().await;
     let mut bad = app("two", "a:1");
     bad["spec"]["processes"]["web"]["prot"] = json!(80);
     bad["spec"]["image"] = json!("NOT AN IMAGE");
@@ -55,7 +55,7 @@ async fn every_error_of_every_item_is_reported_and_nothing_is_written() {
             "items[5]",
         ]
     );
-    assert_eq!(api.writes(), before);
+    assert_eq!(api.everything().await, before);
     assert_eq!(api.get("/v1/orgs/acme/apps/one", "acme-viewer").await.status, StatusCode::NOT_FOUND);
 }
 
@@ -78,7 +78,7 @@ async fn one_refused_write_stops_the_whole_list_and_names_the_item() {
 #[tokio::test]
 async fn a_dry_run_checks_everything_and_writes_nothing() {
     let api = Harness::new().await;
-    let before = api.writes();
+    let before = api.everything().await;
     let answer =
         api.post("/v1/orgs/acme/apply?dryRun=true", "acme-member", &json!({"items": [app("one", "a:1"), app("shop", "a:9")]})).await;
     assert_eq!(answer.json()["dryRun"], true);
@@ -86,17 +86,15 @@ async fn a_dry_run_checks_everything_and_writes_nothing() {
     let put = api.put("/v1/orgs/acme/apps/one?dryRun=true", "acme-member", &json!({"spec": app_spec("a:1")})).await;
     assert_eq!(put.status, StatusCode::OK, "{}", put.text);
     assert_eq!(put.json()["spec"]["secrets"], json!({"KEY": null}));
-    assert_eq!(api.writes(), before);
+    assert_eq!(api.everything().await, before);
     assert_eq!(api.get("/v1/orgs/acme/apps/one", "acme-viewer").await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn kinds_above_the_token_are_forbidden() {
     let api = Harness::new().await;
-    let org = |name: &str| json!({"apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": name}, "spec": {}});
-    let setting = json!({
-        "apiVersion": "skyswarm.dev/v1", "kind": "Setting", "metadata": {"name": "edge.default_domain"}, "spec": {"value": "x.example.com"},
-    });
+    let org = |name: &str| object("Organization", name, &json!({}));
+    let setting = object("Setting", "edge.default_domain", &json!({"value": "x.example.com"}));
     for (token, item, status) in [
         ("acme-member", org("acme"), StatusCode::FORBIDDEN),
         ("acme-admin", org("acme"), StatusCode::OK),
@@ -114,8 +112,7 @@ async fn kinds_above_the_token_are_forbidden() {
 #[tokio::test]
 async fn a_platform_token_applies_over_organizations() {
     let api = Harness::new().await;
-    let fresh = json!({"apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": "fresh"}, "spec": {}});
-    let list = json!({"items": [fresh, with_org(app("one", "a:1"), "fresh"), with_org(app("one", "a:1"), "acme")]});
+    let list = json!({"items": [object("Organization", "fresh", &json!({})), with_org(app("one", "a:1"), "fresh"), with_org(app("one", "a:1"), "acme")]});
     let answer = api.post("/v1/apply", "root", &list).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let nowhere = api.post("/v1/apply", "root", &json!({"items": [app("one", "a:1")]})).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use api_types::event::EventType;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures::StreamExt;
@@ -11,6 +12,7 @@ use tower::ServiceExt;
 
 use super::{Harness, app_spec};
 use crate::api::Limits;
+use crate::store::NewEvent;
 
 const SHOP: &str = "/v1/orgs/acme/apps/shop";
 
@@ -67,7 +69,7 @@ async fn a_stale_write_is_refused_and_nothing_changes() {
     let api = Harness::new().await;
     let version = api.get(SHOP, "acme-viewer").await.json()["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
     assert_eq!(api.put(SHOP, "acme-member", &json!({"spec": app_spec("a:2")})).await.status, StatusCode::OK);
-    let before = api.writes();
+    let before = api.everything().await;
 
     let body = json!({"metadata": {"name": "shop", "resourceVersion": version}, "spec": app_spec("a:3")});
     let stale = api.put(SHOP, "acme-member", &body).await;
@@ -77,7 +79,7 @@ async fn a_stale_write_is_refused_and_nothing_changes() {
         let request = Request::builder()
             .method(method)
             .uri(path.as_str())
-            .header("authorization", "Bearer acme-member")
+            .header("authorization", api.bearer("acme-member"))
             .header("content-type", "application/json")
             .header("if-match", format!("\"{version}\""));
         let answer = api.raw(request.body(Body::from(body.to_string())).expect("a request")).await;
@@ -87,7 +89,7 @@ async fn a_stale_write_is_refused_and_nothing_changes() {
     assert_eq!(by_query.status, StatusCode::CONFLICT);
     let nonsense = api.delete(&format!("{SHOP}?resourceVersion=x"), "acme-member").await;
     assert_eq!(nonsense.status, StatusCode::BAD_REQUEST);
-    assert_eq!(api.writes(), before);
+    assert_eq!(api.everything().await, before);
     assert_eq!(api.get(SHOP, "acme-viewer").await.json()["spec"]["image"], "a:2");
 }
 
@@ -103,8 +105,9 @@ async fn delete_marks_and_answers_202() {
 #[tokio::test]
 async fn a_plan_comes_from_the_planner_and_the_stored_observation() {
     let api = Harness::new().await;
-    *api.backend.observation.lock().expect("not poisoned") = Some(json!({"services": []}));
-    let before = api.writes();
+    let uid = api.get(SHOP, "acme-viewer").await.json()["metadata"]["uid"].as_str().expect("a uid").parse().expect("a uid");
+    api.store().observation_put(uid, &json!({"services": []}), api.epoch).await.expect("written");
+    let before = api.everything().await;
 
     let stored = api.send("POST", &format!("{SHOP}/plan"), "acme-viewer", None).await.json();
     assert_eq!(api.post(&format!("{SHOP}/plan"), "acme-viewer", &json!(null)).await.json(), stored);
@@ -132,7 +135,7 @@ async fn a_plan_comes_from_the_planner_and_the_stored_observation() {
     assert_eq!(inputs[1].observed, Some(json!({"services": []})));
     assert!(inputs[1].wanted.secrets.values().all(Option::is_none), "the planner sees no secret");
     assert!(inputs[2].current.is_none() && inputs[2].observed.is_none());
-    assert_eq!(api.writes(), before);
+    assert_eq!(api.everything().await, before);
 
     let probing = api.post(&format!("{SHOP}/plan"), "acme-viewer", &json!({"spec": app_spec("a:1")})).await;
     assert_eq!(probing.status, StatusCode::FORBIDDEN, "a viewer could guess secrets");
@@ -147,7 +150,6 @@ async fn scale_changes_what_is_named_and_refuses_what_is_not_there() {
     assert_eq!(api.get(&path, "acme-viewer").await.json()["processes"], json!({"web": 1, "worker": 1}));
     let scaled = api.put(&path, "acme-member", &json!({"processes": {"web": 3}})).await;
     assert_eq!(scaled.json()["processes"], json!({"web": 3, "worker": 1}), "{}", scaled.text);
-    assert_eq!(api.backend.writes.lock().expect("not poisoned").last().map(|cx| cx.source.clone()).as_deref(), Some("scale"));
     assert_eq!(api.put(&path, "acme-member", &json!({"processes": {"web": 0}})).await.status, StatusCode::OK);
 
     let bad = api.put(&path, "acme-member", &json!({"processes": {"wbe": 3, "worker": 501}})).await;
@@ -176,8 +178,24 @@ async fn history_shows_author_and_source() {
     assert_eq!(line(0, "verdict")["phase"], "Pending");
     let limited = api.get(&format!("{SHOP}/revisions?limit=1"), "acme-viewer").await.json();
     assert_eq!(limited["items"].as_array().map(Vec::len), Some(1));
-    assert_eq!(api.get(&format!("{SHOP}/events"), "acme-viewer").await.json()["items"][0]["name"], "shop");
-    assert_eq!(api.get("/v1/orgs/acme/events", "acme-viewer").await.json()["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(api.get(&format!("{SHOP}/events"), "acme-viewer").await.json(), json!({"items": []}));
+    for org in ["acme", "rival"] {
+        let event = NewEvent {
+            org: Some(org.parse().expect("a name")),
+            kind: "App",
+            name: "shop".to_owned(),
+            uid: None,
+            event_type: EventType::Normal,
+            reason: "CreateService".to_owned(),
+            message: format!("of {org}"),
+            generation: 2,
+        };
+        api.store().event_record(&event).await.expect("recorded");
+    }
+    for path in [format!("{SHOP}/events"), "/v1/orgs/acme/events".to_owned()] {
+        let events = api.get(&path, "acme-viewer").await.json();
+        assert_eq!((events["items"].as_array().map(Vec::len), &events["items"][0]["message"]), (Some(1), &json!("of acme")), "{path}");
+    }
     assert_eq!(api.get("/v1/orgs/acme/apps/none/events", "acme-viewer").await.status, StatusCode::NOT_FOUND);
     assert_eq!(api.get(&format!("{SHOP}/events?limit=0"), "acme-viewer").await.status, StatusCode::BAD_REQUEST);
 }
@@ -192,7 +210,7 @@ async fn logs_come_line_by_line_and_take_filters() {
     assert_eq!((lines[1]["replica"].as_str(), lines[1]["line"].as_str()), (Some("web.2"), Some("line 2 of shop")));
     let query = api.logs.queries.lock().expect("not poisoned").last().cloned().expect("a query");
     assert_eq!((query.follow, query.tail), (false, Some(5)));
-    assert_eq!(query.since, Some(super::fake::epoch() - chrono::Duration::minutes(10)));
+    assert_eq!(query.since, Some(super::start() - chrono::Duration::minutes(10)));
     for since in ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00+01:00"] {
         assert_eq!(api.get(&format!("{SHOP}/logs?since={since}"), "acme-viewer").await.status, StatusCode::OK, "{since}");
     }
@@ -206,23 +224,23 @@ async fn logs_come_line_by_line_and_take_filters() {
     assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-fn follow(query: &str) -> Request<Body> {
+fn follow(api: &Harness, query: &str) -> Request<Body> {
     Request::builder()
         .uri(format!("{SHOP}/logs?{query}"))
-        .header("authorization", "Bearer acme-viewer")
+        .header("authorization", api.bearer("acme-viewer"))
         .body(Body::empty())
         .expect("a request")
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_followed_log_outlives_the_deadline_and_ends_at_shutdown() {
-    let api = Harness::new().await;
-    let response = api.router.clone().oneshot(follow("follow=true")).await.expect("infallible");
+    let api = Harness::with(Limits { deadline: Duration::from_millis(400), ..Limits::default() }, Vec::new()).await;
+    let response = api.router.clone().oneshot(follow(&api, "follow=true")).await.expect("infallible");
     let mut chunks = response.into_body().into_data_stream();
     for _ in 0..2 {
         chunks.next().await.expect("a line").expect("no error");
     }
-    let waited = tokio::time::timeout(Duration::from_secs(3600), chunks.next()).await;
+    let waited = tokio::time::timeout(Duration::from_millis(700), chunks.next()).await;
     assert!(waited.is_err(), "the stream goes on past the deadline");
     api.shutdown.cancel();
     assert!(chunks.next().await.is_none());
@@ -240,7 +258,7 @@ async fn a_log_that_breaks_off_does_not_look_complete() {
 #[tokio::test]
 async fn log_streams_are_bounded_and_give_their_place_back() {
     let api = Harness::with(Limits { streams: 1, ..Limits::default() }, Vec::new()).await;
-    let first = api.router.clone().oneshot(follow("follow=true")).await.expect("infallible");
+    let first = api.router.clone().oneshot(follow(&api, "follow=true")).await.expect("infallible");
     assert_eq!(api.get(&format!("{SHOP}/logs"), "acme-viewer").await.status, StatusCode::TOO_MANY_REQUESTS);
     drop(first);
     assert_eq!(api.get(&format!("{SHOP}/logs"), "acme-viewer").await.status, StatusCode::OK);

@@ -1,29 +1,34 @@
-//! Requests through the whole router: layers, roles, admission, routes.
+//! Requests through the whole router into a real PostgreSQL: layers, roles, admission, routes, store.
 
 mod apply;
 mod apps;
-mod fake;
+mod faulty;
 mod openapi;
 mod problems;
 mod roles;
 mod serving;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use api_types::api::{LogLine, LogStream, PlanStep, Role};
+use api_types::{Node, NodeSpec, NodeStatus, ObjectMeta, OrgName};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::state::{LogLines, LogQuery};
 use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck};
-use crate::clock::{ManualClock, SeededEntropy};
-use crate::store::AppRecord;
+use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
+use crate::store::{AppRecord, CONTROLLER_LEASE, Store};
 
 /// Remembers its input; answers one step per process.
 #[derive(Default)]
@@ -48,7 +53,7 @@ struct FixedLogs {
 impl LogSource for FixedLogs {
     async fn logs(&self, app: &AppRecord, query: LogQuery) -> Result<LogLines, LogError> {
         let line = |n: u32| LogLine {
-            time: fake::epoch(),
+            time: start(),
             process: "web".to_owned(),
             replica: format!("web.{n}"),
             stream: LogStream::Stdout,
@@ -79,18 +84,27 @@ impl ReadyCheck for BrokenPart {
     }
 }
 
-/// An API with two organizations, `acme` and `rival`, each with the app `shop`, and a token of every kind.
+/// A fixed time: nothing here may depend on when it runs.
+fn start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_770_000_000, 0).expect("a time")
+}
+
+/// An API with two organizations, `acme` and `rival`, each with the app `shop` and a domain, one node, and a
+/// token of every kind.
 struct Harness {
     router: Router,
-    backend: Arc<fake::Fake>,
+    backend: Arc<faulty::Faulty>,
     planner: Arc<RecordingPlanner>,
     logs: Arc<FixedLogs>,
     shutdown: CancellationToken,
+    tokens: BTreeMap<&'static str, SecretString>,
+    /// The controller's, for what only it writes.
+    epoch: i64,
+    _keys: tempfile::TempDir,
 }
 
-/// Name, organization and role of the tokens; each name is the token.
-const TOKENS: [(&str, Option<&str>, Role); 7] = [
-    ("root", None, Role::Admin),
+/// Name, organization and role of the tokens.
+const TOKENS: [(&str, Option<&str>, Role); 6] = [
     ("platform-member", None, Role::Member),
     ("platform-viewer", None, Role::Viewer),
     ("acme-admin", Some("acme"), Role::Admin),
@@ -123,44 +137,89 @@ fn app_spec(image: &str) -> Value {
     json!({"image": image, "secrets": {"KEY": "hunter2"}, "processes": {"web": {"port": 8080}, "worker": {}}})
 }
 
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "skyswarm.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// A state around a backend; its planner and log source are not looked at.
+fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
+    ApiState {
+        backend: backend.clone(),
+        planner: Arc::new(RecordingPlanner::default()),
+        logs: Arc::new(FixedLogs::default()),
+        checks: Vec::new(),
+        metrics: Arc::new(ApiMetrics::default()),
+        metrics_text: Arc::new(|| "# EOF\n".to_owned()),
+        clock: Arc::new(ManualClock::at(start())),
+        entropy: Arc::new(SeededEntropy::new(1)),
+        limits,
+    }
+}
+
+/// An empty database.
+async fn empty() -> (Arc<faulty::Faulty>, tempfile::TempDir) {
+    let (store, keys) = crate::store::testing::store(Arc::new(ManualClock::at(start())), Arc::new(SystemEntropy)).await;
+    (Arc::new(faulty::Faulty::new(store)), keys)
+}
+
 impl Harness {
     async fn new() -> Self {
         Self::with(Limits::default(), Vec::new()).await
     }
 
-    fn state(backend: &Arc<fake::Fake>, limits: Limits) -> ApiState {
-        ApiState {
-            backend: backend.clone(),
-            planner: Arc::new(RecordingPlanner::default()),
-            logs: Arc::new(FixedLogs::default()),
-            checks: Vec::new(),
-            metrics: Arc::new(ApiMetrics::default()),
-            metrics_text: Arc::new(|| "# EOF\n".to_owned()),
-            clock: Arc::new(ManualClock::at(fake::epoch())),
-            entropy: Arc::new(SeededEntropy::new(1)),
-            limits,
+    async fn with(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>) -> Self {
+        let (backend, keys) = empty().await;
+        let (planner, logs) = (Arc::new(RecordingPlanner::default()), Arc::new(FixedLogs::default()));
+        let shutdown = CancellationToken::new();
+        let router = {
+            let state = ApiState { planner: planner.clone(), logs: logs.clone(), checks, ..state(&backend, limits) };
+            super::router(state, shutdown.clone())
+        };
+        let epoch = backend.store.lease_acquire(CONTROLLER_LEASE, "test", Duration::from_secs(3600)).await;
+        let epoch = epoch.expect("answers").expect("is free");
+        let mut harness = Self { router, backend, planner, logs, shutdown, tokens: BTreeMap::new(), epoch, _keys: keys };
+        let root = harness.store().token_create("root", None, Role::Admin).await.expect("a token");
+        harness.tokens.insert("root", root);
+        harness.seed().await;
+        for (name, org, role) in TOKENS {
+            let org = org.map(|org| org.parse::<OrgName>().expect("a name"));
+            let token = harness.store().token_create(name, org.as_ref(), role).await.expect("a token");
+            harness.tokens.insert(name, token);
+        }
+        let mut node = Node::new(ObjectMeta::named("n1"), NodeSpec {});
+        node.status = Some(NodeStatus { id: "x2o0i1kzq9".to_owned(), ..NodeStatus::default() });
+        harness.store().node_replace_all(&[node], harness.epoch).await.expect("written");
+        harness
+    }
+
+    fn store(&self) -> &Store {
+        &self.backend.store
+    }
+
+    /// Makes what is missing; takes away what is being deleted, as the controller would.
+    async fn seed(&self) {
+        for record in self.store().app_list(None).await.expect("reads") {
+            if record.deletion_timestamp.is_some() {
+                self.store().app_remove(record.uid, self.epoch).await.expect("removed");
+            }
+        }
+        for org in ["acme", "rival"] {
+            let mut app = object("App", "shop", &app_spec("a:1"));
+            app["metadata"]["labels"] = json!({"team": org});
+            let domain = object("Domain", &format!("{org}.example.com"), &json!({"app": "shop"}));
+            let items = json!({"items": [object("Organization", org, &json!({})), app, domain]});
+            let answer = self.post(&format!("/v1/orgs/{org}/apply"), "root", &items).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         }
     }
 
-    async fn with(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>) -> Self {
-        let backend = Arc::new(fake::Fake::default());
-        for (name, org, role) in TOKENS {
-            backend.token(name, org, role);
-        }
-        let (planner, logs) = (Arc::new(RecordingPlanner::default()), Arc::new(FixedLogs::default()));
-        let shutdown = CancellationToken::new();
-        let state = ApiState { planner: planner.clone(), logs: logs.clone(), checks, ..Self::state(&backend, limits) };
-        let router = super::router(state, shutdown.clone());
-        let harness = Self { router, backend, planner, logs, shutdown };
-        for org in ["acme", "rival"] {
-            let app = json!({"apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "shop", "labels": {"team": org}}, "spec": app_spec("a:1")});
-            let org_manifest = json!({"apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": org}, "spec": {}});
-            let host = format!("{org}.example.com");
-            let domain = json!({"apiVersion": "skyswarm.dev/v1", "kind": "Domain", "metadata": {"name": host}, "spec": {"app": "shop"}});
-            let answer = harness.post(&format!("/v1/orgs/{org}/apply"), "root", &json!({"items": [org_manifest, app, domain]})).await;
-            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        }
-        harness
+    /// All desired state, to see that nothing was written.
+    async fn everything(&self) -> String {
+        let store = self.store();
+        let apps = store.app_list(None).await.expect("reads");
+        let domains = store.domain_list(None).await.expect("reads");
+        let settings = store.setting_list().await.expect("reads");
+        format!("{:?} {apps:?} {domains:?} {settings:?}", store.org_list().await.expect("reads"))
     }
 
     async fn raw(&self, request: Request<Body>) -> Answer {
@@ -170,10 +229,15 @@ impl Harness {
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).expect("UTF-8") }
     }
 
+    fn bearer(&self, token: &str) -> String {
+        let text = self.tokens.get(token).map_or(token, |token| token.expose_secret());
+        format!("Bearer {text}")
+    }
+
     async fn send(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !token.is_empty() {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            request = request.header(header::AUTHORIZATION, self.bearer(token));
         }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -193,8 +257,5 @@ impl Harness {
     }
     async fn delete(&self, path: &str, token: &str) -> Answer {
         self.send("DELETE", path, token, None).await
-    }
-    fn writes(&self) -> usize {
-        self.backend.writes.lock().expect("not poisoned").len()
     }
 }

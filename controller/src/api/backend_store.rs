@@ -1,0 +1,85 @@
+//! The real store behind the API's trait: every method is the store's of the same name.
+
+use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::event::Event;
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::backend::{Backend, Read, Write};
+use crate::store::{AppRecord, Revision, Store, WriteContext};
+
+#[async_trait]
+impl Backend for Store {
+    async fn ping(&self) -> Read<()> {
+        Store::ping(self).await
+    }
+    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>> {
+        Store::token_find(self, presented).await
+    }
+    async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>> {
+        Store::apply(self, items, cx).await
+    }
+    async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>> {
+        Store::app_get(self, org, name).await
+    }
+    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>> {
+        Store::app_list(self, org).await
+    }
+    async fn app_delete(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        resource_version: Option<i64>,
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        Store::app_delete(self, org, name, resource_version, cx).await
+    }
+    async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        Store::app_scale(self, org, name, req, cx).await
+    }
+    async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
+        Store::secret_value(self, app_uid, org, key, version).await
+    }
+    async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
+        Store::revision_list(self, uid, limit).await
+    }
+    async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
+        Store::observation_get(self, uid).await
+    }
+    async fn org_get(&self, org: &OrgName) -> Read<Option<Organization>> {
+        Store::org_get(self, org).await
+    }
+    async fn org_list(&self) -> Read<Vec<Organization>> {
+        Store::org_list(self).await
+    }
+    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool> {
+        Store::org_delete(self, org, cx).await
+    }
+    async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>> {
+        Store::domain_list(self, org).await
+    }
+    async fn domain_get(&self, host: &Host) -> Read<Option<Domain>> {
+        Store::domain_get(self, host).await
+    }
+    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool> {
+        Store::domain_delete(self, org, host, cx).await
+    }
+    async fn node_list(&self) -> Read<Vec<Node>> {
+        Store::node_list(self).await
+    }
+    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>> {
+        Store::event_list(self, org, object, limit).await
+    }
+    async fn setting_list(&self) -> Read<Vec<Setting>> {
+        Store::setting_list(self).await
+    }
+    async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>> {
+        Store::setting_get(self, key).await
+    }
+    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()> {
+        Store::setting_reset(self, key, cx).await
+    }
+}

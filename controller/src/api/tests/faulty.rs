@@ -1,0 +1,116 @@
+//! The real store, and between it and the API the failures that a test asks for.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::event::Event;
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::api::backend::{Backend, Read, Write};
+use crate::store::{AppRecord, Revision, Store, StoreError, WriteContext};
+
+/// How a call fails, when it does.
+pub(super) struct Faulty {
+    pub(super) store: Store,
+    pub(super) down: AtomicBool,
+    pub(super) broken: AtomicBool,
+    pub(super) slow: AtomicBool,
+    pub(super) panics: AtomicBool,
+}
+
+impl Faulty {
+    pub(super) fn new(store: Store) -> Self {
+        let off = || AtomicBool::new(false);
+        Self { store, down: off(), broken: off(), slow: off(), panics: off() }
+    }
+
+    async fn gate(&self) -> Result<(), StoreError> {
+        if self.panics.load(Relaxed) {
+            panic!("secret detail of the panic");
+        }
+        if self.slow.load(Relaxed) {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+        if self.broken.load(Relaxed) {
+            return Err(StoreError::Missing { what: "secret detail of the error" });
+        }
+        if self.down.load(Relaxed) {
+            return Err(StoreError::deadline("secret detail of the query"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Backend for Faulty {
+    async fn ping(&self) -> Read<()> {
+        self.gate().await?;
+        self.store.ping().await
+    }
+    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>> {
+        self.gate().await?;
+        self.store.token_find(presented).await
+    }
+    async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>> {
+        self.store.apply(items, cx).await
+    }
+    async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>> {
+        self.store.app_get(org, name).await
+    }
+    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>> {
+        self.store.app_list(org).await
+    }
+    async fn app_delete(&self, org: &OrgName, name: &AppName, version: Option<i64>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_delete(org, name, version, cx).await
+    }
+    async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_scale(org, name, req, cx).await
+    }
+    async fn secret_value(&self, uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
+        self.store.secret_value(uid, org, key, version).await
+    }
+    async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
+        self.store.revision_list(uid, limit).await
+    }
+    async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
+        self.store.observation_get(uid).await
+    }
+    async fn org_get(&self, org: &OrgName) -> Read<Option<Organization>> {
+        self.store.org_get(org).await
+    }
+    async fn org_list(&self) -> Read<Vec<Organization>> {
+        self.store.org_list().await
+    }
+    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool> {
+        self.store.org_delete(org, cx).await
+    }
+    async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>> {
+        self.store.domain_list(org).await
+    }
+    async fn domain_get(&self, host: &Host) -> Read<Option<Domain>> {
+        self.store.domain_get(host).await
+    }
+    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool> {
+        self.store.domain_delete(org, host, cx).await
+    }
+    async fn node_list(&self) -> Read<Vec<Node>> {
+        self.store.node_list().await
+    }
+    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>> {
+        self.store.event_list(org, object, limit).await
+    }
+    async fn setting_list(&self) -> Read<Vec<Setting>> {
+        self.store.setting_list().await
+    }
+    async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>> {
+        self.store.setting_get(key).await
+    }
+    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()> {
+        self.store.setting_reset(key, cx).await
+    }
+}
