@@ -84,11 +84,11 @@ async fn scaling_up_and_down_and_to_zero_and_back() -> anyhow::Result<()> {
         let app = platform.until_ready("shop").await?;
         let web = app.status.as_ref().and_then(|status| status.processes.values().next().cloned()).expect("one process");
         assert_eq!((web.desired, web.ready), (replicas, replicas));
-        let tasks = platform.dockerd.running_containers().await?;
-        // A task that is told to stop may take its grace time.
-        if tasks != usize::try_from(replicas)? {
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            assert_eq!(platform.dockerd.running_containers().await?, usize::try_from(replicas)?);
+        // Swarm takes some seconds to tell a task to stop, and the task may take its grace time.
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while platform.dockerd.running_containers().await? != usize::try_from(replicas)? {
+            anyhow::ensure!(std::time::Instant::now() < deadline, "not {replicas} containers after 20 s");
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let expected = if replicas == 0 { 503 } else { 200 };
         platform.until_status(HOST, expected, Duration::from_secs(2)).await?;

@@ -28,6 +28,8 @@ const HINT_BATCH: usize = 1024;
 /// Wait before a check for which there was no room.
 const CROWDED: Duration = Duration::from_millis(25);
 const HINTS_AGAIN: Duration = Duration::from_secs(1);
+/// Time between reads while a task is about to run.
+const ARRIVING: Duration = Duration::from_millis(200);
 
 struct Entry {
     target: Target,
@@ -270,6 +272,10 @@ impl Driver {
         let hold = self.config.going_for;
         self.going.retain(|_, since| reading.began < *since + hold);
         let found = targets(&tasks, &gateways, |container| self.going.contains_key(container));
+        if found.arriving {
+            // No event says that a task reported itself running: that comes some 100 ms after its container's.
+            self.read_at = self.read_at.min(now + ARRIVING);
+        }
         self.merge(found, now);
         self.observed_at = Some(reading.began_at);
         // A hint that came during the read asked for another; give the engine its rest first.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use api_types::kinds::app::HealthSpec;
 use uuid::Uuid;
 
-use crate::engines::swarm::{Task, labels};
+use crate::engines::swarm::{Task, TaskState, labels};
 
 /// A task that is to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Targets {
     pub by_task: BTreeMap<String, Target>,
     /// Addresses that two containers seem to have: neither is a target until that is resolved.
     pub doubtful: BTreeSet<IpAddr>,
+    /// Whether a wanted task is about to run: it has a node and has not reported yet.
+    pub arriving: bool,
 }
 
 /// Tasks that are wanted and running, name a port, have an address here, and are not known to be going.
@@ -48,7 +50,8 @@ pub fn targets(tasks: &[Task], gateways: &BTreeMap<String, IpAddr>, is_going: im
             by_task.insert(task.id.clone(), target);
         }
     }
-    Targets { by_task, doubtful }
+    let arriving = tasks.iter().any(|task| task.is_wanted() && (TaskState::Assigned..=TaskState::Starting).contains(&task.state));
+    Targets { by_task, doubtful, arriving }
 }
 
 fn shared_addresses(gateways: &BTreeMap<String, IpAddr>) -> BTreeSet<IpAddr> {
