@@ -65,7 +65,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Writes a line.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub fn line(text: &str) -> Result<()> {
     print(&format!("{text}\n"))
 }

@@ -14,7 +14,8 @@ pub fn settings() -> String {
     );
     for definition in registry() {
         let type_word = definition.type_word().replace('|', " or ");
-        let _ = writeln!(text, "| `{}` | {type_word} | `{}` | {} |", definition.key, definition.default_value(), definition.description);
+        let description = definition.description.replace('<', "&lt;");
+        let _ = writeln!(text, "| `{}` | {type_word} | `{}` | {description} |", definition.key, definition.default_value());
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Platform settings: typed, validated, with a default each, so that an empty table is a working platform.
 //!
-//! [`registry`] is the one list of what can be set; [`Settings`] is a snapshot with typed getters. A
+//! [`registry()`] is the one list of what can be set; [`Settings`] is a snapshot with typed getters. A
 //! snapshot does not follow changes: load it again on the hint `Changed(Topic::Settings)`.
 
 mod definition;

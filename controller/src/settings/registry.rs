@@ -16,7 +16,7 @@ static REGISTRY: [Definition; 8] = [
         key: "controller.concurrency",
         value_type: ValueType::Integer { min: 1, max: 256 },
         default: DefaultValue::Integer(8),
-        description: "Apps that are reconciled at the same time. Takes effect when the controller starts.",
+        description: "Apps that are reconciled at the same time. Takes effect at once.",
     },
     Definition {
         key: "controller.resync_interval",

@@ -1,4 +1,6 @@
 //! One integration binary: what it takes to link is paid once. Nextest still runs each test in a process of its own.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+#![expect(clippy::print_stdout, reason = "measured times, shown with a failed test")]
 
 mod config;
 mod deploy;

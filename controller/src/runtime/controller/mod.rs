@@ -7,7 +7,7 @@
 //! - a request for a resync, or the timer: the keys are listed and queued as background work, spread
 //!   over a window so that a resync is no burst;
 //! - leadership: gained opens the gate and resyncs, lost closes it and cancels what runs;
-//! - the end of a run: [`settle`] says when the key is next.
+//! - the end of a run: [`settle`](super::settle::settle) says when the key is next.
 //!
 //! What it does not do: write status, record events, or know why a key runs.
 //!
