@@ -113,6 +113,12 @@ impl Desired {
         self.verdict.phase == VerdictPhase::Failed && !self.is_reverting()
     }
 
+    /// Whether the target has releases with tasks that were never proven to serve.
+    pub fn needs_health_window(&self) -> bool {
+        let mut processes = self.target.processes.iter();
+        processes.any(|(name, process)| process.service.replicas > 0 && !self.proven.contains(&(name.clone(), process.release.clone())))
+    }
+
     /// Where requests shall go, for tasks of `releases`. `None` when no process takes requests.
     pub fn route(&self, releases: Vec<String>) -> Option<Route> {
         let (process, spec, _) = self.target.spec.routed_process()?;

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use api_types::ProcessName;
+use api_types::kinds::app::RolloutStatus;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::desired::Desired;
@@ -51,6 +53,8 @@ pub struct ServiceModel {
     pub replicas: u32,
     /// Tasks that run and answer.
     pub ready: u32,
+    /// Tasks that have done so for long enough to replace others. Equal to `ready` for a proven release.
+    pub settled: u32,
     /// Tasks whose process may be alive.
     pub live: u32,
     /// Owned fields that are not as we want them; only for services of the target.
@@ -75,6 +79,10 @@ pub enum EdgeModel {
     },
 }
 
+/// How long a task of a new release has to answer before it may replace an old one. One that dies at once
+/// after its first answer must not take a good one with it.
+const SETTLE: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
+
 /// A process type and a release of it.
 pub type ReleaseKey = (ProcessName, String);
 
@@ -85,6 +93,8 @@ pub struct Model {
     pub known: bool,
     /// Whether the newest generation's image is resolved.
     pub resolved: bool,
+    /// Whether all tasks of releases that were not proven before have been ready for the health window.
+    pub stable: bool,
     /// Whether the target has been proven to serve.
     pub proven: bool,
     /// A foreign object that has a name which we need.
@@ -104,12 +114,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// Looks at the facts through the eyes of `desired`.
-    pub fn new(desired: &Desired, observed: &Observed) -> Self {
+    /// Looks at the facts through the eyes of `desired`. `before` is the progress as it was last stored.
+    pub fn new(desired: &Desired, observed: &Observed, before: Option<RolloutStatus>, now: DateTime<Utc>) -> Self {
         let owner = &desired.owner;
         let network_name = names::network(&owner.app, owner.uid);
         let network = observed.networks.known().and_then(|list| list.iter().find(|network| network.name == network_name));
-        Self {
+        let mut model = Self {
             known: [
                 observed.services.is_unknown(),
                 observed.tasks.is_unknown(),
@@ -131,11 +141,29 @@ impl Model {
                 .filter(|secret| owner.owns(&secret.labels))
                 .map(|secret| (secret.name.clone(), secret.id.clone()))
                 .collect(),
-            services: services(desired, observed),
+            stable: false,
+            services: services(desired, observed, now),
             departing: departing(observed),
             route: observed.route.known().cloned(),
             edge: edge(desired, observed),
-        }
+        };
+        model.stable = model.is_stable(desired, before, now);
+        model
+    }
+
+    fn is_stable(&self, desired: &Desired, before: Option<RolloutStatus>, now: DateTime<Utc>) -> bool {
+        let window = desired.target.spec.rollout.health_window.chrono();
+        let since = before.filter(|rollout| rollout.generation == desired.generation).and_then(|rollout| rollout.healthy_since);
+        !desired.needs_health_window() || (self.has_target(desired) && since.is_some_and(|since| now - since >= window))
+    }
+
+    /// Whether every wanted task of the target runs and answers, whatever else runs beside it.
+    pub fn has_target(&self, desired: &Desired) -> bool {
+        desired.target.processes.iter().all(|(name, process)| {
+            let wanted = u32::try_from(process.service.replicas).unwrap_or(u32::MAX);
+            let current = self.services.get(&(name.clone(), process.release.clone()));
+            current.is_some_and(|current| current.replicas == wanted && current.ready >= wanted && current.differences.is_empty())
+        })
     }
 
     /// Services of `process` other than `release`, oldest name first.
@@ -177,20 +205,25 @@ fn name_taken(desired: &Desired, observed: &Observed) -> Option<String> {
     foreign_network.chain(foreign_service).chain(foreign_secret).next()
 }
 
-fn services(desired: &Desired, observed: &Observed) -> BTreeMap<ReleaseKey, ServiceModel> {
+fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTreeMap<ReleaseKey, ServiceModel> {
     let mut out = BTreeMap::new();
     for service in observed.services.known().into_iter().flatten().filter(|s| desired.owner.owns(&s.spec.labels)) {
         let label = |key: &str| service.spec.labels.get(key).cloned().unwrap_or_default();
         // A service that is ours but whose labels were mangled cannot be placed; it is left alone.
         let Ok(process) = label(labels::PROCESS).parse::<ProcessName>() else { continue };
         let release = label(labels::RELEASE);
+        // A release that was not proven has to show for a moment that its tasks stay.
+        let settle = SETTLE.min(desired.target.spec.rollout.health_window.chrono());
+        let is_proven = desired.proven.contains(&(process.clone(), release.clone()));
+        let settled_by = if is_proven { now } else { now - settle };
         let target = desired.target.processes.get(&process).filter(|target| target.release == release);
         let model = ServiceModel {
             id: service.id.clone(),
             name: service.spec.name.clone(),
             version: service.version,
             replicas: u32::try_from(service.spec.replicas).unwrap_or(u32::MAX),
-            ready: ready(observed, service),
+            ready: ready(observed, service, now),
+            settled: ready(observed, service, settled_by),
             live: count(observed.tasks.known().into_iter().flatten().filter(|task| task.service_id == service.id && task.is_live())),
             differences: target.map(|target| render::differences(&target.service, &service.spec)).unwrap_or_default(),
         };
@@ -206,15 +239,16 @@ fn departing(observed: &Observed) -> u32 {
     count(tasks.filter(|task| task.is_live() && !services.iter().any(|service| service.id == task.service_id)))
 }
 
-/// Tasks of a service that run and, if they listen, answer their health check.
-fn ready(observed: &Observed, service: &Service) -> u32 {
+/// Tasks of a service that run and, if they listen, answer their health check, and have done so since a time.
+fn ready(observed: &Observed, service: &Service, by: DateTime<Utc>) -> u32 {
     let tasks = observed.tasks.known().into_iter().flatten();
     let running = tasks.filter(|task| task.service_id == service.id && task.is_running());
     if service.spec.container_labels.contains_key(labels::PORT) {
         let endpoints = observed.endpoints.known().map(Vec::as_slice).unwrap_or_default();
-        count(running.filter(|task| endpoints.iter().any(|endpoint| endpoint.task_id == task.id && endpoint.ready)))
+        let is_ready = |endpoint: &&Endpoint| endpoint.ready && endpoint.since <= by;
+        count(running.filter(|task| endpoints.iter().filter(is_ready).any(|endpoint| endpoint.task_id == task.id)))
     } else {
-        count(running)
+        count(running.filter(|task| task.state_since <= by))
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! The order within a generation: image, network, secrets, services, route, scale up and down step by
 //! step, health window, clean-up. Nothing old is stopped before the new is ready *and* the proxy was seen
-//! to send requests to it.
+//! to send requests to it; the last old tasks stay until the new ones have outlived the health window.
 
 use std::fmt;
 
@@ -118,6 +118,8 @@ pub enum Gate {
     EdgeWithdrawn,
     /// The new release has to stay healthy for its window.
     HealthWindow,
+    /// The new release, now alone, has to answer our own request.
+    Proof,
     /// The generation failed, and there is no older one that served.
     Failed,
 }
@@ -132,6 +134,7 @@ impl fmt::Display for Gate {
             Self::EdgeServes { process } => write!(f, "waiting for the edge to send requests to the new tasks of {process}"),
             Self::EdgeWithdrawn => f.write_str("waiting for the edge to forget the app"),
             Self::HealthWindow => f.write_str("waiting until the tasks stayed healthy for rollout.healthWindow"),
+            Self::Proof => f.write_str("waiting for the proof that the tasks serve"),
             Self::Failed => f.write_str("the rollout failed; change the app to try again"),
         }
     }
@@ -298,7 +301,7 @@ fn next_of_route(desired: &Desired, model: &Model) -> Option<Step> {
     let target = desired.target.processes.get(process)?;
     let current = model.services.get(&(process.clone(), target.release.clone()))?;
     let mut releases = vec![target.release.clone()];
-    if current.ready < wanted(target) {
+    if current.ready < wanted(target) || !model.stable {
         let still_serving = model.others(process, &target.release).filter(|(_, service)| service.replicas > 0);
         releases.extend(still_serving.map(|((_, release), _)| release.clone()));
     }
@@ -323,7 +326,7 @@ fn next_of_rollout(desired: &Desired, model: &Model, process: &ProcessName, targ
             return Next::Act(scale(&key, current.replicas, wanted, true));
         }
         return if current.ready < wanted {
-            Next::Wait(Gate::TasksReady { process: process.clone(), ready: current.ready, wanted })
+            tasks_ready(process, current, wanted)
         } else if is_routed(desired, process) && wanted > 0 && !model.edge_serves(&target.release, current.ready, true) {
             Next::Wait(Gate::EdgeServes { process: process.clone() })
         } else {
@@ -354,12 +357,17 @@ fn next_of_retirement(
     let Some((key, first)) = old.first() else { return Next::Done };
     let unready = first.replicas.saturating_sub(first.ready);
     let old_ready: u32 = old.iter().map(|(_, service)| service.ready).sum();
-    let spare = current.ready.saturating_add(old_ready).saturating_sub(wanted);
+    let spare = current.settled.saturating_add(old_ready).saturating_sub(wanted);
     let dispensable = spare.min(first.ready).saturating_add(unready).min(first.replicas);
-    if dispensable == 0 || (current.ready == 0 && wanted > 0) {
-        return Next::Wait(Gate::TasksReady { process: process.clone(), ready: current.ready, wanted });
+    if dispensable == 0 || (current.settled == 0 && wanted > 0) {
+        return tasks_ready(process, current, wanted);
     }
     let complete = current.ready >= wanted;
+    // The last old tasks stay, and keep serving, until the new ones have outlived the health window.
+    let old_replicas: u32 = old.iter().map(|(_, service)| service.replicas).sum();
+    if !model.stable && dispensable >= old_replicas && wanted > 0 {
+        return if complete { Next::Wait(Gate::HealthWindow) } else { tasks_ready(process, current, wanted) };
+    }
     if is_routed(desired, process) && !model.edge_serves(&target.release, current.ready, complete && wanted > 0) && wanted > 0 {
         return Next::Wait(Gate::EdgeServes { process: process.clone() });
     }
@@ -369,7 +377,7 @@ fn next_of_retirement(
 /// Removes what is left of older releases, once the new one is proven.
 fn next_of_cleanup(desired: &Desired, model: &Model) -> Next {
     if !model.proven {
-        return Next::Wait(Gate::HealthWindow);
+        return Next::Wait(if model.stable { Gate::Proof } else { Gate::HealthWindow });
     }
     let is_target =
         |(process, release): &ReleaseKey| desired.target.processes.get(process).is_some_and(|target| target.release == *release);
@@ -385,6 +393,10 @@ fn next_of_cleanup(desired: &Desired, model: &Model) -> Next {
         Some(name) => Next::Act(Step::RemoveSecret { name: name.clone() }),
         None => Next::Done,
     }
+}
+
+fn tasks_ready(process: &ProcessName, current: &ServiceModel, wanted: u32) -> Next {
+    Next::Wait(Gate::TasksReady { process: process.clone(), ready: current.settled.min(wanted), wanted })
 }
 
 fn is_routed(desired: &Desired, process: &ProcessName) -> bool {

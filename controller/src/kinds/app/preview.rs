@@ -57,7 +57,7 @@ pub fn steps(wanted: &Wanted<'_>) -> Vec<PlanStep> {
         edge: Fact::Absent,
         nodes: BTreeMap::new(),
     });
-    let model = Model::new(&desired, &observed);
+    let model = Model::new(&desired, &observed, wanted.record.status.rollout, wanted.now);
     let plan = plan::plan(&desired, &model);
     plan.steps.iter().map(|planned| PlanStep { action: planned.step.word().to_owned(), description: planned.step.to_string() }).collect()
 }

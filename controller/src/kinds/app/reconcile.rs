@@ -173,8 +173,9 @@ impl AppReconciler {
         let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
         let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
         let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
-        let model = Model::new(&desired, &observed);
-        let judgement = verdict::judge(&desired, &observed, &model, rows.record.status.rollout, self.clock.now());
+        let (before, now) = (rows.record.status.rollout, self.clock.now());
+        let model = Model::new(&desired, &observed, before, now);
+        let judgement = verdict::judge(&desired, &observed, &model, before, now);
         let plan = plan::plan(&desired, &model);
         Look { desired, observed, model, judgement, plan, failure }
     }

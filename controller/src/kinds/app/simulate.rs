@@ -22,6 +22,7 @@ impl Model {
                     version: 0,
                     replicas: *replicas,
                     ready: 0,
+                    settled: 0,
                     live: *replicas,
                     differences: Vec::new(),
                 };
@@ -36,6 +37,7 @@ impl Model {
                 if let Some(service) = self.services.get_mut(&(process.clone(), release.clone())) {
                     service.replicas = *to;
                     service.ready = service.ready.min(*to);
+                    service.settled = service.settled.min(*to);
                 }
             }
             Step::PublishRoute { route, .. } => {
@@ -65,6 +67,7 @@ impl Model {
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {
                     service.ready = service.replicas;
+                    service.settled = service.replicas;
                     service.live = service.replicas;
                 }
                 self.edge_follows();
@@ -77,7 +80,8 @@ impl Model {
             }
             Gate::EdgeServes { .. } => self.edge_follows(),
             Gate::EdgeWithdrawn => self.edge = EdgeModel::Absent,
-            Gate::HealthWindow => self.proven = true,
+            Gate::HealthWindow => self.stable = true,
+            Gate::Proof => self.proven = true,
         }
         *self != before
     }

@@ -38,7 +38,7 @@ pub fn judge(desired: &Desired, observed: &Observed, model: &Model, before: Opti
         Judgement { verdict: Verdict { phase, reason, message, time: now }, rollout }
     };
     // A first generation that failed is left running; if it mends itself, that is what is observed.
-    if is_proven(desired, observed, model, &rollout, now) {
+    if is_proven(desired, observed, model) {
         return give(VerdictPhase::Ready, None);
     }
     if desired.verdict.phase == VerdictPhase::Failed {
@@ -72,25 +72,16 @@ fn failure(desired: &Desired, observed: &Observed, rollout: &RolloutStatus, now:
 }
 
 /// Whether every process of the newest generation runs as wanted, alone, routed, and long enough.
-fn is_proven(desired: &Desired, observed: &Observed, model: &Model, rollout: &RolloutStatus, now: DateTime<Utc>) -> bool {
-    let window = desired.target.spec.rollout.health_window.chrono();
-    let has_new = desired
-        .target
-        .processes
-        .iter()
-        .any(|(name, process)| process.service.replicas > 0 && !desired.proven.contains(&(name.clone(), process.release.clone())));
-    let waited = !has_new || rollout.healthy_since.is_some_and(|since| now - since >= window);
-    desired.target.image.is_some() && is_healthy(desired, model) && is_routed(desired, observed, model) && waited
+fn is_proven(desired: &Desired, observed: &Observed, model: &Model) -> bool {
+    desired.target.image.is_some() && model.stable && is_healthy(desired, model) && is_routed(desired, observed, model)
 }
 
 /// Whether every wanted task of the target runs and answers, and nothing else does.
 pub fn is_healthy(desired: &Desired, model: &Model) -> bool {
-    desired.target.processes.iter().all(|(name, process)| {
-        let current = model.services.get(&(name.clone(), process.release.clone()));
-        let wanted = u32::try_from(process.service.replicas).unwrap_or(u32::MAX);
-        let alone = model.others(name, &process.release).all(|(_, service)| service.replicas == 0);
-        alone && current.is_some_and(|current| current.replicas == wanted && current.ready >= wanted && current.differences.is_empty())
-    })
+    let processes = desired.target.processes.iter();
+    let alone =
+        |(name, process): (&_, &super::render::ProcessTarget)| model.others(name, &process.release).all(|(_, old)| old.replicas == 0);
+    model.has_target(desired) && processes.map(|(name, process)| (name, process)).all(alone)
 }
 
 /// Whether requests for the app reach the target's tasks, and only these, as our own request showed.
@@ -118,7 +109,7 @@ fn probe_ok(observed: &Observed) -> bool {
 /// Carries the generation's progress forward.
 fn advance(desired: &Desired, model: &Model, before: Option<RolloutStatus>, observed: &Observed, now: DateTime<Utc>) -> RolloutStatus {
     let progress = progress(desired, observed, model);
-    let healthy = model.known && is_healthy(desired, model);
+    let healthy = model.known && model.has_target(desired);
     let mut rollout = before.unwrap_or(RolloutStatus {
         generation: desired.generation,
         started_at: now,
@@ -133,7 +124,7 @@ fn advance(desired: &Desired, model: &Model, before: Option<RolloutStatus>, obse
     }
     rollout.healthy_since = if healthy { rollout.healthy_since.or(Some(now)) } else { None };
     // Being healthy is progress: the window must not count against the deadline.
-    if healthy && is_routed(desired, observed, model) {
+    if healthy && !model.stable {
         rollout.last_progress_at = now;
     }
     rollout

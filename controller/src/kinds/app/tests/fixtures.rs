@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use api_types::kinds::app::{AppSpec, AppStatus, Verdict, VerdictPhase};
+use api_types::kinds::app::{AppSpec, AppStatus, RolloutStatus, Verdict, VerdictPhase};
 use api_types::{Host, ProcessName};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
@@ -31,6 +31,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub observed: Observed,
     pub now: DateTime<Utc>,
+    pub rollout: Option<RolloutStatus>,
 }
 
 pub fn spec(value: serde_json::Value) -> AppSpec {
@@ -82,7 +83,7 @@ impl World {
             edge: Fact::Absent,
             nodes: [("n1".to_owned(), "node-1".to_owned())].into(),
         };
-        Self { record, newest, proven: None, hosts: vec!["shop-acme.apps.localhost".parse().expect("valid")], observed, now }
+        Self { record, newest, proven: None, hosts: vec!["shop-acme.apps.localhost".parse().expect("valid")], observed, now, rollout: None }
     }
 
     pub fn resolved(mut self) -> Self {
@@ -120,7 +121,7 @@ impl World {
     }
 
     pub fn model(&self) -> Model {
-        Model::new(&self.desired(), &self.observed)
+        Model::new(&self.desired(), &self.observed, self.rollout, self.now + Duration::seconds(60))
     }
 
     pub fn plan(&self) -> Plan<plan::Step, plan::Gate> {

@@ -1,6 +1,6 @@
 //! Golden plans. What stands in the snapshots is what `skyctl plan` shows and what the executor does.
 
-use api_types::kinds::app::VerdictPhase;
+use api_types::kinds::app::{RolloutStatus, VerdictPhase};
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn a_new_image_replaces_tasks_one_by_one_and_the_edge_goes_first() {
     [waiting for web: 1 of 2 tasks are ready]
     route shop-acme.apps.localhost to web
     scale the previous release of web from 1 to 0
-    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    [waiting for the proof that the tasks serve]
     remove service web
     ");
 }
@@ -82,7 +82,7 @@ fn scaling_restarts_nothing() {
     ");
     assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(web(0)).plan()), @r"
     scale web from 2 to 0
-    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    [waiting for the proof that the tasks serve]
     ");
 }
 
@@ -90,7 +90,7 @@ fn scaling_restarts_nothing() {
 fn a_process_type_that_is_gone_from_the_spec_is_removed_last() {
     let two = spec(json!({"image": "acme/shop:1", "processes": {"web": {"port": 8080}, "worker": {}}}));
     assert_snapshot!(lines(&World::of(two).resolved().running().then(web(1)).plan()), @r"
-    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    [waiting for the proof that the tasks serve]
     remove service worker
     ");
 }
@@ -171,18 +171,39 @@ fn what_was_changed_by_hand_is_put_right_in_one_step() {
     assert!(scaled, "{}", lines(&plan));
 }
 
-#[test]
-fn nothing_old_is_stopped_while_the_proxy_cannot_be_asked() {
+/// A release of one task beside the next one, whose task is ready as well.
+fn side_by_side() -> World {
     let next = spec(json!({"image": "acme/shop:2", "env": {"NEW": "1"}, "processes": {"web": {"port": 8080, "replicas": 1}}}));
     let mut world = World::of(web(1)).resolved().running();
     let old = world.observed.clone();
     world = world.then(next).resolved().running();
     let (Fact::Known(new), Fact::Known(services)) = (old.services, &mut world.observed.services) else { panic!("known") };
     services.extend(new);
+    world
+}
+
+#[test]
+fn nothing_old_is_stopped_while_the_proxy_cannot_be_asked() {
+    let mut world = side_by_side();
+    let now = world.now;
+    world.rollout =
+        Some(RolloutStatus { generation: 2, started_at: now, last_progress_at: now, progress: 0, healthy_since: Some(now) });
     world.observed.edge = Fact::Unknown;
     let plan = world.plan();
     assert_eq!(plan.next(), None, "{}", lines(&plan));
     assert_eq!(plan.gate(), Some(&Gate::EdgeServes { process: process("web") }));
+}
+
+#[test]
+fn a_release_that_answered_for_a_moment_does_not_get_all_requests_yet() {
+    assert_snapshot!(lines(&side_by_side().plan()), @r"
+    route shop-acme.apps.localhost to web (previous release too)
+    [waiting until the tasks stayed healthy for rollout.healthWindow]
+    route shop-acme.apps.localhost to web
+    scale the previous release of web from 1 to 0
+    [waiting for the proof that the tasks serve]
+    remove service web
+    ");
 }
 
 #[test]

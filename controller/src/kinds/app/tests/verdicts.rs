@@ -7,13 +7,16 @@ use chrono::Duration;
 use super::fixtures::{World, start, web};
 use crate::edge::Check;
 use crate::engines::swarm::TaskState;
+use crate::kinds::app::model::Model;
 use crate::kinds::app::verdict::{Judgement, judge};
 use crate::plan::Fact;
 
 const NO_IMAGE: &str = "No such image: acme/shop@sha256:0123";
 
 fn judged(world: &World, rollout: Option<RolloutStatus>, after: i64) -> Judgement {
-    judge(&world.desired(), &world.observed, &world.model(), rollout, start() + Duration::seconds(after))
+    let (desired, now) = (world.desired(), start() + Duration::seconds(after));
+    let model = Model::new(&desired, &world.observed, rollout, now);
+    judge(&desired, &world.observed, &model, rollout, now)
 }
 
 fn verdict(world: &World, rollout: Option<RolloutStatus>, after: i64) -> (VerdictPhase, Option<Reason>) {
