@@ -18,7 +18,7 @@ CREATE TABLE events (
 -- The same event again counts up instead of adding a row. A hash, because a message may be longer
 -- than an index entry.
 CREATE UNIQUE INDEX events_same ON events (
-    kind, name, (COALESCE(org, '')), (COALESCE(uid, '00000000-0000-0000-0000-000000000000'::uuid)), event_type, reason, (md5(message))
+    kind, name, (COALESCE(org, '')), (COALESCE(uid, '00000000-0000-0000-0000-000000000000'::uuid)), generation, event_type, reason, (md5(message))
 );
 CREATE INDEX events_recent ON events (last_seen, id);
 CREATE INDEX events_org ON events (org, last_seen, id);

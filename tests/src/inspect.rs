@@ -17,6 +17,11 @@ use crate::tar;
 
 const FOREIGN: &str = "foreign-";
 
+/// As JSON whose keys are sorted: the client's maps come in any order.
+fn sorted(value: &impl serde::Serialize) -> Result<String> {
+    Ok(serde_json::to_value(value)?.to_string())
+}
+
 impl Dockerd {
     /// Makes the image of the sample app, with the app as its entrypoint.
     ///
@@ -159,21 +164,21 @@ impl Dockerd {
         let mut out = BTreeMap::new();
         for service in docker.list_services(None::<ListServicesOptions>).await? {
             let name = service.spec.as_ref().and_then(|spec| spec.name.clone()).unwrap_or_default();
-            out.insert(format!("service {name}"), serde_json::to_string(&(service.id, service.version, service.spec))?);
+            out.insert(format!("service {name}"), sorted(&(service.id, service.version, service.spec))?);
         }
         for network in docker.list_networks(None).await? {
             out.insert(
                 format!("network {}", network.name.clone().unwrap_or_default()),
-                serde_json::to_string(&(network.id, network.labels))?,
+                sorted(&(network.id, network.labels))?,
             );
         }
         for secret in docker.list_secrets(None).await? {
             let name = secret.spec.as_ref().and_then(|spec| spec.name.clone()).unwrap_or_default();
-            out.insert(format!("secret {name}"), serde_json::to_string(&(secret.id, secret.version, secret.spec))?);
+            out.insert(format!("secret {name}"), sorted(&(secret.id, secret.version, secret.spec))?);
         }
         for config in docker.list_configs(None).await? {
             let name = config.spec.as_ref().and_then(|spec| spec.name.clone()).unwrap_or_default();
-            out.insert(format!("config {name}"), serde_json::to_string(&(config.id, config.version, config.spec))?);
+            out.insert(format!("config {name}"), sorted(&(config.id, config.version, config.spec))?);
         }
         let lines = out.into_iter().filter(|(name, _)| name.contains(FOREIGN)).map(|(name, text)| format!("{name}: {text}"));
         Ok(lines.collect::<Vec<_>>().join("\n"))

@@ -249,7 +249,7 @@ impl Platform {
         let port = lines.nth(3).context("no port")?.to_owned();
         let folder = lines.next().context("no socket folder")?.to_owned();
         let output = Command::new("runuser")
-            .args(["-u", "postgres", "--", "pg_dumpall", "-h", &folder, "-p", &port, "-U", "postgres"])
+            .args(["-u", "postgres", "--", "pg_dumpall", "-h", &folder, "-p", &port, "-U", "skyswarm", "-l", "skyswarm"])
             .output()
             .await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

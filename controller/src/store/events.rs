@@ -52,7 +52,7 @@ fn type_word(event_type: EventType) -> &'static str {
 }
 
 impl Store {
-    /// Records an event. The same one again counts up; a new one pushes out the object's oldest ones
+    /// Records an event. The same one of the same generation counts up; a new one pushes out the object's oldest ones
     /// beyond the setting `events.retention_per_object`. An event of an organisation that is gone is
     /// dropped without an error: nobody could read it.
     ///
@@ -75,8 +75,8 @@ impl Store {
                        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10 \
                        WHERE $1::text IS NULL OR EXISTS (SELECT FROM organizations WHERE name = $1) \
                        ON CONFLICT (kind, name, (COALESCE(org, '')), (COALESCE(uid, '00000000-0000-0000-0000-000000000000'::uuid)), \
-                           event_type, reason, (md5(message))) \
-                       DO UPDATE SET count = LEAST(e.count::bigint + excluded.count, 2147483647), last_seen = excluded.last_seen, generation = excluded.generation \
+                           generation, event_type, reason, (md5(message))) \
+                       DO UPDATE SET count = LEAST(e.count::bigint + excluded.count, 2147483647), last_seen = excluded.last_seen \
                        RETURNING xmax = 0 AS inserted";
             let inserted: Option<bool> = sqlx::query_scalar(sql)
                 .bind(event.org.as_ref().map(OrgName::as_str))
