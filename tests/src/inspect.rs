@@ -167,10 +167,7 @@ impl Dockerd {
             out.insert(format!("service {name}"), sorted(&(service.id, service.version, service.spec))?);
         }
         for network in docker.list_networks(None).await? {
-            out.insert(
-                format!("network {}", network.name.clone().unwrap_or_default()),
-                sorted(&(network.id, network.labels))?,
-            );
+            out.insert(format!("network {}", network.name.clone().unwrap_or_default()), sorted(&(network.id, network.labels))?);
         }
         for secret in docker.list_secrets(None).await? {
             let name = secret.spec.as_ref().and_then(|spec| spec.name.clone()).unwrap_or_default();

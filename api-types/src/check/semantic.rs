@@ -78,9 +78,6 @@ fn check_health(health: &HealthSpec, at: &str, errors: &mut Vec<FieldError>) {
     if timeout < MIN_TIMEOUT {
         error("timeout", format!("expected at least {MIN_TIMEOUT}, found {timeout}"));
     }
-    if timeout > interval {
-        error("timeout", format!("must not be longer than the interval ({interval}), found {timeout}"));
-    }
     if !(1..=100).contains(&health.failure_threshold) {
         error("failureThreshold", format!("expected a number from 1 to 100, found {}", health.failure_threshold));
     }

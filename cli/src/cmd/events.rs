@@ -7,12 +7,14 @@ use api_types::event::Event;
 use super::Session;
 use crate::client::routes;
 use crate::errors::Result;
+use crate::output::TextFormat;
 use crate::{clock, output, resource};
 
 const EXAMPLES: &str = "\
 Examples:
   skyctl events              of the whole organization
-  skyctl events app/shop     of one app";
+  skyctl events app/shop     of one app
+  skyctl events -o json      for programs";
 
 /// Arguments of `events`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,9 @@ pub struct Args {
     /// Only this many of the last events
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
+    /// Form of the output
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = TextFormat::Text)]
+    pub output: TextFormat,
 }
 
 /// Runs the verb.
@@ -43,6 +48,9 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
             }
         }
     };
+    if let Some(text) = args.output.render(&events)? {
+        return output::print(&text);
+    }
     if events.items.is_empty() {
         output::note("nothing happened yet\n");
         return Ok(());

@@ -10,7 +10,7 @@ use super::apply::{located, prepare};
 use crate::client::routes;
 use crate::errors::{CliError, Result};
 use crate::manifest::Loaded;
-use crate::output::{self, BOLD, DIM, age, paint};
+use crate::output::{self, BOLD, DIM, TextFormat, age, paint};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,19 +31,8 @@ pub struct Args {
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub files: Vec<PathBuf>,
     /// Form of the output
-    #[arg(short = 'o', long = "output", value_enum, default_value_t = PlanFormat::Text)]
-    pub output: PlanFormat,
-}
-
-/// Forms of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum PlanFormat {
-    /// Lines for people.
-    Text,
-    /// A list of plans as the server sent them.
-    Json,
-    /// The same as YAML.
-    Yaml,
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = TextFormat::Text)]
+    pub output: TextFormat,
 }
 
 /// Runs the verb.
@@ -68,7 +57,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         }
     }
     show_all(&plans, args.output)?;
-    if args.output != PlanFormat::Text {
+    if args.output != TextFormat::Text {
         return Ok(());
     }
     for document in loaded.documents.iter().filter(|document| document.kind != Kind::App) {
@@ -85,12 +74,11 @@ async fn plan(session: &Session, loaded: &Loaded, index: usize) -> Result<Option
     session.client.post(&routes::app(&org, &document.name, "plan"), &[], &document.value).await.map(Some)
 }
 
-fn show_all(plans: &[PlanResponse], format: PlanFormat) -> Result<()> {
-    if format == PlanFormat::Text {
-        return plans.iter().try_for_each(show);
+fn show_all(plans: &[PlanResponse], format: TextFormat) -> Result<()> {
+    match format.render(&plans)? {
+        Some(text) => output::print(&text),
+        None => plans.iter().try_for_each(show),
     }
-    let value = serde_json::to_value(plans).map_err(|error| CliError::io("the plans cannot be written", error))?;
-    output::print(&if format == PlanFormat::Json { output::json(&value)? } else { output::yaml(&value)? })
 }
 
 fn show(plan: &PlanResponse) -> Result<()> {

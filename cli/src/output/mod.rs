@@ -35,6 +35,31 @@ pub enum Format {
     Name,
 }
 
+/// Forms of an answer that is no list of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TextFormat {
+    /// Lines for people.
+    Text,
+    /// What the server sent.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+impl TextFormat {
+    /// The value for programs, or `None` when people are to read it.
+    ///
+    /// # Errors
+    /// Does not happen for values that came from the server.
+    pub fn render(self, value: &impl serde::Serialize) -> Result<Option<String>> {
+        if self == Self::Text {
+            return Ok(None);
+        }
+        let value = serde_json::to_value(value).map_err(|error| CliError::io("the answer cannot be written", error))?;
+        Ok(Some(if self == Self::Json { json(&value)? } else { yaml(&value)? }))
+    }
+}
+
 /// Good.
 pub const GREEN: Style = AnsiColor::Green.on_default();
 /// Needs a person.

@@ -6,6 +6,7 @@ mod config;
 mod deploy;
 mod edge_traefik;
 mod engine_contract;
+mod examples;
 mod failures;
 mod layout;
 mod ownership;
