@@ -190,6 +190,8 @@ impl Dockerd {
             .arg("--host")
             .arg(self.host())
             .args(["--bridge", "none", "--shutdown-timeout", "5", "--exec-opt", "native.cgroupdriver=cgroupfs"])
+            // Control groups outlive a killed engine; under a parent of our own they can be found and removed.
+            .args(std::env::var("SKYSWARM_CGROUP_PARENT").map(|parent| format!("--cgroup-parent={parent}")).ok())
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

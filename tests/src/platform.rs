@@ -56,7 +56,7 @@ impl Platform {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dockerd = Dockerd::start().await?;
         dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
-        let dir = tempfile::Builder::new().prefix("sky").tempdir_in("/tmp")?;
+        let dir = tempfile::Builder::new().prefix("sky").tempdir()?;
         // PostgreSQL runs as another user and has to reach its folder.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let http =
