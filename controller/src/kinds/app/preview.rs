@@ -74,7 +74,7 @@ fn revision(wanted: &Wanted<'_>) -> Revision {
         spec: wanted.spec.clone(),
         secret_versions: wanted.secret_versions.clone(),
         resolved_image,
-        verdict: Verdict { phase: VerdictPhase::Pending, reason: None, message: None, time: wanted.now },
+        verdict: Verdict { phase: VerdictPhase::Pending, reason: None, cause: None, message: None, time: wanted.now },
         author: String::new(),
         source: String::new(),
         created_at: wanted.now,

@@ -175,7 +175,9 @@ impl AppReconciler {
         let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
         let (before, now) = (rows.record.status.rollout, self.clock.now());
         let model = Model::new(&desired, &observed, before, now);
-        let judgement = verdict::judge(&desired, &observed, &model, before, now);
+        let image_error = self.image_error(rows.record.uid);
+        let judged = verdict::Look { desired: &desired, observed: &observed, model: &model, image_error: image_error.as_ref() };
+        let judgement = verdict::judge(&judged, before, now);
         let plan = plan::plan(&desired, &model);
         Look { desired, observed, model, judgement, plan, failure }
     }
@@ -198,7 +200,7 @@ impl AppReconciler {
 
     /// Writes the status and what it was made from, where they changed.
     async fn tell(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
-        let image_error = self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).get(&rows.record.uid).cloned();
+        let image_error = self.image_error(rows.record.uid);
         let status: AppStatus = status::status(&Inputs {
             desired: &look.desired,
             observed: &look.observed,
@@ -220,13 +222,18 @@ impl AppReconciler {
         Ok(())
     }
 
+    fn image_error(&self, uid: Uuid) -> Option<Cause> {
+        self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned()
+    }
+
     /// When to look again.
     fn wait(&self, look: &Look) -> Outcome {
         let Some(gate) = look.plan.gate() else { return Outcome::done() };
         let rollout = look.judgement.rollout;
         let elapsed = (self.clock.now() - rollout.last_progress_at).to_std().unwrap_or_default();
         // Often at first, when things move; later more seldom, but always well within the deadlines.
-        let patience = (elapsed / 20).clamp(Duration::from_millis(150), Duration::from_secs(2));
+        let most = if look.judgement.verdict.phase == VerdictPhase::Rolling { 2 } else { 5 };
+        let patience = (elapsed / 20).clamp(Duration::from_millis(150), Duration::from_secs(most));
         match gate {
             Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),

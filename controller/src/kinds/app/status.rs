@@ -79,7 +79,8 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
 /// The verdict's cause as a condition of its own type, so that it outlives the tasks that showed it.
 fn failed(inputs: &Inputs<'_>, reasons: &[Reason]) -> Option<(Reason, String)> {
     let verdict = &inputs.judgement.verdict;
-    let reason = verdict.reason.filter(|reason| verdict.phase == VerdictPhase::Failed && reasons.contains(reason))?;
+    let causes = [verdict.cause, verdict.reason].into_iter().flatten();
+    let reason = causes.filter(|_| verdict.phase == VerdictPhase::Failed).find(|reason| reasons.contains(reason))?;
     Some((reason, verdict.message.clone().unwrap_or_default()))
 }
 
@@ -182,6 +183,9 @@ fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
 
 fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::Scheduled, status, reason, message);
+    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable]) {
+        return say(False, reason, message);
+    }
     if let Some(cause) = &causes.scheduling {
         return say(False, cause.reason, cause.message.clone());
     }

@@ -25,50 +25,64 @@ pub struct Judgement {
     pub rollout: RolloutStatus,
 }
 
+/// What is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// What was read.
+    pub observed: &'a Observed,
+    /// The picture of it.
+    pub model: &'a Model,
+    /// Why the image could not be resolved, the last time it was tried.
+    pub image_error: Option<&'a Cause>,
+}
+
 /// Judges the newest generation from what was observed.
-pub fn judge(desired: &Desired, observed: &Observed, model: &Model, before: Option<RolloutStatus>, now: DateTime<Utc>) -> Judgement {
+pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>) -> Judgement {
+    let Look { desired, observed, model, .. } = *look;
     let rollout = advance(desired, model, before.filter(|rollout| rollout.generation == desired.generation), observed, now);
     let keep = |verdict: &Verdict| Judgement { verdict: verdict.clone(), rollout };
     let decided = matches!(desired.verdict.phase, VerdictPhase::Ready) || desired.deleting || desired.is_reverting();
     if decided || !model.known {
         return keep(&desired.verdict);
     }
-    let give = |phase, cause: Option<Cause>| {
-        let (reason, message) = cause.map_or((None, None), |cause| (Some(cause.reason), Some(cause.message)));
-        Judgement { verdict: Verdict { phase, reason, message, time: now }, rollout }
-    };
+    let give = |phase| Judgement { verdict: Verdict { phase, reason: None, cause: None, message: None, time: now }, rollout };
     // A first generation that failed is left running; if it mends itself, that is what is observed.
     if is_proven(desired, observed, model) {
-        return give(VerdictPhase::Ready, None);
+        return give(VerdictPhase::Ready);
     }
     if desired.verdict.phase == VerdictPhase::Failed {
         return keep(&desired.verdict);
     }
-    if let Some(cause) = failure(desired, observed, &rollout, now) {
-        return give(VerdictPhase::Failed, Some(cause));
+    if let Some((reason, cause)) = failure(look, &rollout, now) {
+        let verdict = Verdict { phase: VerdictPhase::Failed, reason: Some(reason), cause: cause.0, message: Some(cause.1), time: now };
+        return Judgement { verdict, rollout };
     }
     match desired.verdict.phase {
-        VerdictPhase::Pending => give(VerdictPhase::Rolling, None),
+        VerdictPhase::Pending => give(VerdictPhase::Rolling),
         _ => keep(&desired.verdict),
     }
 }
 
-/// Why the generation has failed, if it has.
-fn failure(desired: &Desired, observed: &Observed, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<Cause> {
-    let causes = Causes::find(desired, observed);
+/// Why the generation has failed, if it has: the reason, what lay behind it, and the message.
+fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<(Reason, (Option<Reason>, String))> {
+    let causes = Causes::find(look.desired, look.observed);
+    let as_is = |cause: Cause| (cause.reason, (None, cause.message));
     if causes.rejections >= REJECTIONS_TO_FAIL {
-        return causes.image.or(causes.health);
+        return causes.image.or(causes.health).map(as_is);
     }
     if causes.crashes >= CRASHES_TO_FAIL {
-        return causes.health;
+        return causes.health.map(as_is);
     }
-    let deadline = desired.target.spec.rollout.progress_deadline;
+    let deadline = look.desired.target.spec.rollout.progress_deadline;
     if now - rollout.last_progress_at < deadline.chrono() {
         return None;
     }
-    let why = causes.worst().map_or_else(|| "no task became ready".to_owned(), |cause| cause.message.clone());
+    let cause = causes.worst().or(look.image_error);
+    let why = cause.map_or("no task became ready", |cause| cause.message.as_str());
     let message = format!("no progress within rollout.progressDeadline ({deadline}): {why}");
-    Some(Cause { reason: Reason::ProgressDeadlineExceeded, message })
+    Some((Reason::ProgressDeadlineExceeded, (cause.map(|cause| cause.reason), message)))
 }
 
 /// Whether every process of the newest generation runs as wanted, alone, routed, and long enough.
@@ -78,10 +92,9 @@ fn is_proven(desired: &Desired, observed: &Observed, model: &Model) -> bool {
 
 /// Whether every wanted task of the target runs and answers, and nothing else does.
 pub fn is_healthy(desired: &Desired, model: &Model) -> bool {
-    let processes = desired.target.processes.iter();
-    let alone =
-        |(name, process): (&_, &super::render::ProcessTarget)| model.others(name, &process.release).all(|(_, old)| old.replicas == 0);
-    model.has_target(desired) && processes.map(|(name, process)| (name, process)).all(alone)
+    let mut processes = desired.target.processes.iter();
+    let alone = processes.all(|(name, process)| model.others(name, &process.release).all(|(_, old)| old.replicas == 0));
+    alone && model.has_target(desired)
 }
 
 /// Whether requests for the app reach the target's tasks, and only these, as our own request showed.

@@ -100,7 +100,7 @@ pub(super) fn status(generation: i64) -> AppStatus {
 }
 
 pub(super) fn verdict(phase: VerdictPhase) -> Verdict {
-    Verdict { phase, reason: None, message: None, time: start() }
+    Verdict { phase, reason: None, cause: None, message: None, time: start() }
 }
 
 /// Detail of a conflict; anything else fails the test.

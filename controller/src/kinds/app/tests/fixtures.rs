@@ -47,7 +47,7 @@ impl World {
     pub fn of(spec: AppSpec) -> Self {
         let now = start();
         let uid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_c0ff_ee01);
-        let verdict = Verdict { phase: VerdictPhase::Pending, reason: None, message: None, time: now };
+        let verdict = Verdict { phase: VerdictPhase::Pending, reason: None, cause: None, message: None, time: now };
         let record = AppRecord {
             org: "acme".parse().expect("valid"),
             name: "shop".parse().expect("valid"),

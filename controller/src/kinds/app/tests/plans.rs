@@ -186,8 +186,7 @@ fn side_by_side() -> World {
 fn nothing_old_is_stopped_while_the_proxy_cannot_be_asked() {
     let mut world = side_by_side();
     let now = world.now;
-    world.rollout =
-        Some(RolloutStatus { generation: 2, started_at: now, last_progress_at: now, progress: 0, healthy_since: Some(now) });
+    world.rollout = Some(RolloutStatus { generation: 2, started_at: now, last_progress_at: now, progress: 0, healthy_since: Some(now) });
     world.observed.edge = Fact::Unknown;
     let plan = world.plan();
     assert_eq!(plan.next(), None, "{}", lines(&plan));

@@ -9,12 +9,12 @@ use crate::edge::Check;
 use crate::engines::swarm::TaskState;
 use crate::kinds::app::plan::plan;
 use crate::kinds::app::status::{Inputs, status};
-use crate::kinds::app::verdict::judge;
+use crate::kinds::app::verdict::{Look, judge};
 use crate::plan::Fact;
 
 fn told(world: &World) -> AppStatus {
     let (desired, model) = (world.desired(), world.model());
-    let judgement = judge(&desired, &world.observed, &model, None, start());
+    let judgement = judge(&Look { desired: &desired, observed: &world.observed, model: &model, image_error: None }, None, start());
     let plan = plan(&desired, &model);
     status(&Inputs {
         desired: &desired,

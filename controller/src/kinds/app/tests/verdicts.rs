@@ -8,7 +8,7 @@ use super::fixtures::{World, start, web};
 use crate::edge::Check;
 use crate::engines::swarm::TaskState;
 use crate::kinds::app::model::Model;
-use crate::kinds::app::verdict::{Judgement, judge};
+use crate::kinds::app::verdict::{Judgement, Look, judge};
 use crate::plan::Fact;
 
 const NO_IMAGE: &str = "No such image: acme/shop@sha256:0123";
@@ -16,7 +16,7 @@ const NO_IMAGE: &str = "No such image: acme/shop@sha256:0123";
 fn judged(world: &World, rollout: Option<RolloutStatus>, after: i64) -> Judgement {
     let (desired, now) = (world.desired(), start() + Duration::seconds(after));
     let model = Model::new(&desired, &world.observed, rollout, now);
-    judge(&desired, &world.observed, &model, rollout, now)
+    judge(&Look { desired: &desired, observed: &world.observed, model: &model, image_error: None }, rollout, now)
 }
 
 fn verdict(world: &World, rollout: Option<RolloutStatus>, after: i64) -> (VerdictPhase, Option<Reason>) {
