@@ -88,9 +88,6 @@ pub struct ApiRoleArgs {
     /// Where the API listens.
     #[command(flatten)]
     pub api: ListenArgs,
-    /// Where a controller answers for logs.
-    #[arg(long, env = "SKYSWARM_CONTROLLER_URL", value_name = "URL")]
-    pub controller_url: Option<String>,
 }
 
 /// Arguments of `skyswarm controller`.
