@@ -300,8 +300,13 @@ fn next_of_route(desired: &Desired, model: &Model) -> Option<Step> {
     };
     let target = desired.target.processes.get(process)?;
     let current = model.services.get(&(process.clone(), target.release.clone()))?;
+    let carries_load = current.ready >= wanted(target) && model.stable;
+    // Another process type gets the requests so far: it goes on until this one can.
+    if !carries_load && model.route.as_ref().is_some_and(|route| route.process != *process) {
+        return None;
+    }
     let mut releases = vec![target.release.clone()];
-    if current.ready < wanted(target) || !model.stable {
+    if !carries_load {
         let still_serving = model.others(process, &target.release).filter(|(_, service)| service.replicas > 0);
         releases.extend(still_serving.map(|((_, release), _)| release.clone()));
     }
@@ -327,6 +332,8 @@ fn next_of_rollout(desired: &Desired, model: &Model, process: &ProcessName, targ
         }
         return if current.ready < wanted {
             tasks_ready(process, current, wanted)
+        } else if is_routed(desired, process) && !model.stable && model.route.as_ref().is_some_and(|route| route.process != *process) {
+            Next::Wait(Gate::HealthWindow)
         } else if is_routed(desired, process) && wanted > 0 && !model.edge_serves(&target.release, current.ready, true) {
             Next::Wait(Gate::EdgeServes { process: process.clone() })
         } else {
@@ -364,6 +371,10 @@ fn next_of_retirement(
     }
     let complete = current.ready >= wanted;
     // The last old tasks stay, and keep serving, until the new ones have outlived the health window.
+    if let Some(route) = model.route.as_ref().filter(|route| route.process == *process && !is_routed(desired, process)) {
+        // This process type gets the requests no more, but the route still says so.
+        return Next::Wait(Gate::EdgeServes { process: route.process.clone() });
+    }
     let old_replicas: u32 = old.iter().map(|(_, service)| service.replicas).sum();
     if !model.stable && dispensable >= old_replicas && wanted > 0 {
         return if complete { Next::Wait(Gate::HealthWindow) } else { tasks_ready(process, current, wanted) };

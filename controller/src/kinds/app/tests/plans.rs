@@ -206,6 +206,20 @@ fn a_release_that_answered_for_a_moment_does_not_get_all_requests_yet() {
 }
 
 #[test]
+fn when_another_process_type_takes_the_requests_it_is_ready_before_it_gets_them() {
+    let next = spec(json!({"image": "acme/shop:1", "processes": {"api": {"port": 9000}, "web": {}}}));
+    assert_snapshot!(lines(&World::of(web(1)).resolved().running().then(next).plan()), @r"
+    create service api: 1 of 1 replicas of acme/shop:1
+    create service web: 1 of 1 replicas of acme/shop:1
+    [waiting for api: 0 of 1 tasks are ready]
+    route shop-acme.apps.localhost to api
+    scale the previous release of web from 1 to 0
+    [waiting for the proof that the tasks serve]
+    remove service web
+    ");
+}
+
+#[test]
 fn moving_a_domain_publishes_a_route_and_nothing_else() {
     let mut world = World::of(web(1)).resolved().verdict(VerdictPhase::Ready).running();
     world.hosts.push("shop.example.com".parse().expect("valid"));
