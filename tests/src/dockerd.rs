@@ -103,13 +103,22 @@ impl Dockerd {
     /// # Errors
     /// When the engine does not take it.
     pub async fn import_image(&self, name: &str, files: &[tar::File], command: &[&str]) -> Result<String> {
+        let command = format!("CMD {}", serde_json::to_string(command)?);
+        self.import(name, files, vec![command, "ENV PATH=/bin".to_owned()]).await
+    }
+
+    /// Makes an image of files, with `changes` as in a Dockerfile. Returns the image's id.
+    ///
+    /// # Errors
+    /// When the engine does not take it.
+    pub async fn import(&self, name: &str, files: &[tar::File], changes: Vec<String>) -> Result<String> {
         let docker = self.docker()?;
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
             repo: Some(repository.to_owned()),
             tag: Some(tag.to_owned()),
-            changes: vec![format!("CMD {}", serde_json::to_string(command)?), "ENV PATH=/bin".to_owned()],
+            changes,
             ..Default::default()
         };
         let body = bollard::body_full(Bytes::from(tar::archive(files)));

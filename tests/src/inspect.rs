@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use bollard::models::{
     ConfigSpec, NetworkCreateRequest, SecretSpec, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
 };
-use bollard::query_parameters::{CreateImageOptions, ListContainersOptions, ListServicesOptions};
-use bytes::Bytes;
-use futures::TryStreamExt;
+use bollard::query_parameters::{ListContainersOptions, ListServicesOptions};
 use skyswarm::engines::swarm::labels;
 
 use crate::dockerd::Dockerd;
@@ -28,18 +26,8 @@ impl Dockerd {
     /// # Errors
     /// When the binary cannot be read or the engine does not take the image.
     pub async fn import_app(&self, name: &str, binary: &std::path::Path) -> Result<()> {
-        let docker = self.docker()?;
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
-        let options = CreateImageOptions {
-            from_src: Some("-".to_owned()),
-            repo: Some(repository.to_owned()),
-            tag: Some(tag.to_owned()),
-            changes: vec!["ENTRYPOINT [\"/app\"]".to_owned()],
-            ..Default::default()
-        };
         let content = tokio::fs::read(binary).await.with_context(|| binary.display().to_string())?;
-        let body = bollard::body_full(Bytes::from(tar::archive(&[tar::File::executable("app", content)])));
-        let _: Vec<_> = docker.create_image(Some(options), Some(body), None).try_collect().await?;
+        self.import(name, &[tar::File::executable("app", content)], vec!["ENTRYPOINT [\"/app\"]".to_owned()]).await?;
         Ok(())
     }
 

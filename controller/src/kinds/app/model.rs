@@ -40,6 +40,22 @@ pub struct Observed {
     pub nodes: BTreeMap<String, String>,
 }
 
+impl Observed {
+    /// Everything was looked at, and nothing is there: how a new app is found, since its names carry its uid.
+    pub fn nothing() -> Self {
+        Self {
+            services: Fact::Known(Vec::new()),
+            tasks: Fact::Known(Vec::new()),
+            networks: Fact::Known(Vec::new()),
+            secrets: Fact::Known(Vec::new()),
+            endpoints: Fact::Known(Vec::new()),
+            route: Fact::Absent,
+            edge: Fact::Absent,
+            nodes: BTreeMap::new(),
+        }
+    }
+}
+
 /// One release of one process on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceModel {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::desired::Desired;
 use super::model::{Model, Observed};
 use super::plan;
-use crate::plan::{Fact, Step};
+use crate::plan::Step;
 use crate::store::{AppRecord, Revision};
 
 /// What a preview is made from.
@@ -46,17 +46,7 @@ pub fn steps(wanted: &Wanted<'_>) -> Vec<PlanStep> {
     let before = wanted.newest.filter(|newest| wanted.changed && newest.verdict.phase == VerdictPhase::Ready).or(wanted.proven);
     let record = AppRecord { generation, ..wanted.record.clone() };
     let desired = Desired::new(&record, &revision, before, wanted.hosts.clone(), wanted.dnsrr);
-    // A new app has a new uid, and names carry it: nothing of it can exist.
-    let observed = wanted.observed.clone().unwrap_or_else(|| Observed {
-        services: Fact::Known(Vec::new()),
-        tasks: Fact::Known(Vec::new()),
-        networks: Fact::Known(Vec::new()),
-        secrets: Fact::Known(Vec::new()),
-        endpoints: Fact::Known(Vec::new()),
-        route: Fact::Absent,
-        edge: Fact::Absent,
-        nodes: BTreeMap::new(),
-    });
+    let observed = wanted.observed.clone().unwrap_or_else(Observed::nothing);
     let model = Model::new(&desired, &observed, wanted.record.status.rollout, wanted.now);
     let plan = plan::plan(&desired, &model);
     plan.steps.iter().map(|planned| PlanStep { action: planned.step.word().to_owned(), description: planned.step.to_string() }).collect()

@@ -73,16 +73,7 @@ impl World {
             source: "apply".to_owned(),
             created_at: now,
         };
-        let observed = Observed {
-            services: Fact::Known(Vec::new()),
-            tasks: Fact::Known(Vec::new()),
-            networks: Fact::Known(Vec::new()),
-            secrets: Fact::Known(Vec::new()),
-            endpoints: Fact::Known(Vec::new()),
-            route: Fact::Absent,
-            edge: Fact::Absent,
-            nodes: [("n1".to_owned(), "node-1".to_owned())].into(),
-        };
+        let observed = Observed { nodes: [("n1".to_owned(), "node-1".to_owned())].into(), ..Observed::nothing() };
         Self { record, newest, proven: None, hosts: vec!["shop-acme.apps.localhost".parse().expect("valid")], observed, now, rollout: None }
     }
 
