@@ -1,17 +1,18 @@
 //! Plans for the API: what the App kind would do, from stored rows and the stored observation alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api_types::EnvKey;
 use api_types::api::PlanStep;
 use api_types::kinds::app::VerdictPhase;
-use api_types::{EnvKey, Host};
 use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
 
 use crate::api::{PlanInput, Planner};
 use crate::clock::SharedClock;
+use crate::kinds::app::desired;
 use crate::kinds::app::preview::{self, Wanted};
 use crate::settings::{EndpointMode, Settings};
 use crate::store::{AppRecord, Revision};
@@ -30,7 +31,8 @@ impl Planner for AppPlanner {
             Some(record) => record.spec != input.wanted || record.secret_versions != secret_versions,
             None => true,
         };
-        let hosts = hosts(&input, &settings);
+        let platform = settings.platform_host(&input.org, &input.name);
+        let hosts = desired::hosts(&input.wanted, input.custom_hosts.iter().cloned(), platform);
         let PlanInput { org, name, current, wanted, observed, revisions, .. } = input;
         let is_new = current.is_none();
         let record = current.unwrap_or_else(|| AppRecord {
@@ -91,11 +93,4 @@ fn secret_versions(input: &PlanInput) -> BTreeMap<EnvKey, i64> {
         }
     };
     input.wanted.secrets.keys().map(|key| (key.clone(), version(key))).collect()
-}
-
-/// All hosts that the app would have.
-fn hosts(input: &PlanInput, settings: &Settings) -> Vec<Host> {
-    let platform = input.wanted.routed_process().and_then(|_| settings.platform_host(&input.org, &input.name));
-    let hosts: BTreeSet<Host> = input.custom_hosts.iter().cloned().chain(platform).collect();
-    hosts.into_iter().collect()
 }

@@ -171,8 +171,9 @@ fn servers_of(route: &Route, endpoints: &[&Endpoint]) -> Vec<SocketAddr> {
     servers.into_iter().collect()
 }
 
-/// The rule of a router. Hosts are checked newtypes: nothing in them can end the literal.
-fn rule<'a>(hosts: impl IntoIterator<Item = &'a Host>) -> String {
+/// The rule of a router, as it is published and as it is looked for when the proxy is read back. Hosts are
+/// checked newtypes: nothing in them can end the literal.
+pub fn rule<'a>(hosts: impl IntoIterator<Item = &'a Host>) -> String {
     let terms: Vec<String> = hosts.into_iter().map(|host| format!("Host(`{host}`)")).collect();
     terms.join(" || ")
 }

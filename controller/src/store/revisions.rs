@@ -17,6 +17,20 @@ macro_rules! revision_select {
 /// Most revisions of one list.
 const MAX_LIST: i64 = 1_000;
 
+/// Sets one column of a revision (`$2`, `$3`) to `$4`, where it differs, behind the fence.
+macro_rules! put_sql {
+    ($column:literal) => {
+        concat!(
+            fence!(),
+            "found AS (SELECT 1 FROM revisions WHERE app_uid = $2 AND generation = $3), written AS (UPDATE revisions SET ",
+            $column,
+            " = $4 FROM fence WHERE app_uid = $2 AND generation = $3 AND ",
+            $column,
+            " IS DISTINCT FROM $4) SELECT EXISTS (SELECT FROM fence) AS fenced, EXISTS (SELECT FROM found) AS found"
+        )
+    };
+}
+
 impl Store {
     /// One generation.
     ///
@@ -72,13 +86,7 @@ impl Store {
     /// `Deposed` when another controller leads, `Missing` when the revision is gone.
     pub async fn revision_image_put(&self, uid: Uuid, generation: i64, image: &str, epoch: i64) -> Result<(), StoreError> {
         let what = "recording a revision's image";
-        let sql = concat!(
-            fence!(),
-            "found AS (SELECT 1 FROM revisions WHERE app_uid = $2 AND generation = $3), \
-             written AS (UPDATE revisions SET resolved_image = $4 FROM fence \
-                 WHERE app_uid = $2 AND generation = $3 AND resolved_image IS DISTINCT FROM $4) \
-             SELECT EXISTS (SELECT FROM fence) AS fenced, EXISTS (SELECT FROM found) AS found"
-        );
+        let sql = put_sql!("resolved_image");
         bounded(what, async {
             let outcome: Fenced = sqlx::query_as(sql)
                 .bind(epoch)
@@ -99,13 +107,7 @@ impl Store {
     /// `Deposed` when another controller leads, `Missing` when the revision is gone.
     pub async fn revision_verdict_put(&self, uid: Uuid, generation: i64, verdict: &Verdict, epoch: i64) -> Result<(), StoreError> {
         let what = "recording a verdict";
-        let sql = concat!(
-            fence!(),
-            "found AS (SELECT 1 FROM revisions WHERE app_uid = $2 AND generation = $3), \
-             written AS (UPDATE revisions SET verdict = $4 FROM fence \
-                 WHERE app_uid = $2 AND generation = $3 AND verdict IS DISTINCT FROM $4) \
-             SELECT EXISTS (SELECT FROM fence) AS fenced, EXISTS (SELECT FROM found) AS found"
-        );
+        let sql = put_sql!("verdict");
         bounded(what, async {
             let outcome: Fenced = sqlx::query_as(sql)
                 .bind(epoch)

@@ -47,6 +47,13 @@ pub struct Target {
     pub phase: VerdictPhase,
 }
 
+/// All hosts of an app, sorted: the custom ones, and the platform's when a process takes requests.
+pub fn hosts(spec: &AppSpec, custom: impl IntoIterator<Item = Host>, platform: Option<Host>) -> Vec<Host> {
+    let platform = spec.routed_process().and(platform);
+    let hosts: BTreeSet<Host> = custom.into_iter().chain(platform).collect();
+    hosts.into_iter().collect()
+}
+
 impl Target {
     /// Renders a revision. While its image is not resolved the reference stands in for it.
     pub fn of(owner: &Owner, revision: &Revision) -> Self {

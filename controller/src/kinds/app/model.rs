@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::desired::Desired;
 use super::names;
 use super::render;
-use crate::edge::{Endpoint, Route, RouteFacts};
+use crate::edge::{Endpoint, Route, RouteFacts, document};
 use crate::engines::swarm::{Network, Secret, Service, Task, labels};
 use crate::plan::Fact;
 
@@ -287,6 +287,6 @@ fn edge(desired: &Desired, observed: &Observed) -> EdgeModel {
             None => strangers += 1,
         }
     }
-    let hosts = desired.hosts.iter().map(|host| format!("Host(`{host}`)")).collect::<Vec<_>>().join(" || ");
-    EdgeModel::Serves { hosts_current: facts.error.is_none() && facts.rule == hosts, backends, strangers }
+    let hosts_current = facts.error.is_none() && facts.rule == document::rule(&desired.hosts);
+    EdgeModel::Serves { hosts_current, backends, strangers }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::apply::{ApplyError, Executor};
 use super::causes::Cause;
-use super::desired::Desired;
+use super::desired::{self, Desired};
 use super::index::AppIndex;
 use super::model::{Model, Observed};
 use super::observe::Observer;
@@ -157,13 +157,9 @@ impl AppReconciler {
             newest.resolved_image = Some(image);
         }
         let proven = self.store.revision_latest_proven(record.uid, record.generation).await?;
-        let mut hosts = self.store.domains_of_app(record.uid).await?;
-        let settings = self.settings.borrow().clone();
-        if newest.spec.routed_process().is_some() {
-            hosts.extend(settings.platform_host(&record.org, &record.name));
-        }
-        hosts.sort();
-        hosts.dedup();
+        let custom = self.store.domains_of_app(record.uid).await?;
+        let platform = self.settings.borrow().platform_host(&record.org, &record.name);
+        let hosts = desired::hosts(&newest.spec, custom, platform);
         let route = self.store.route_get(record.uid).await?.map_or(Fact::Absent, Fact::Known);
         Ok(Some(Rows { record, newest, proven, hosts, route }))
     }

@@ -55,8 +55,7 @@ pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>)
     if desired.verdict.phase == VerdictPhase::Failed {
         return keep(&desired.verdict);
     }
-    if let Some((reason, cause)) = failure(look, &rollout, now) {
-        let verdict = Verdict { phase: VerdictPhase::Failed, reason: Some(reason), cause: cause.0, message: Some(cause.1), time: now };
+    if let Some(verdict) = failure(look, &rollout, now) {
         return Judgement { verdict, rollout };
     }
     match desired.verdict.phase {
@@ -65,10 +64,12 @@ pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>)
     }
 }
 
-/// Why the generation has failed, if it has: the reason, what lay behind it, and the message.
-fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<(Reason, (Option<Reason>, String))> {
+/// The verdict that the generation has failed, if it has.
+fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<Verdict> {
     let causes = Causes::find(look.desired, look.observed);
-    let as_is = |cause: Cause| (cause.reason, (None, cause.message));
+    let failed =
+        |reason, cause, message| Verdict { phase: VerdictPhase::Failed, reason: Some(reason), cause, message: Some(message), time: now };
+    let as_is = |cause: Cause| failed(cause.reason, None, cause.message);
     if causes.rejections >= REJECTIONS_TO_FAIL {
         return causes.image.or(causes.health).map(as_is);
     }
@@ -82,7 +83,7 @@ fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Opti
     let cause = causes.worst().or(look.image_error);
     let why = cause.map_or("no task became ready", |cause| cause.message.as_str());
     let message = format!("no progress within rollout.progressDeadline ({deadline}): {why}");
-    Some((Reason::ProgressDeadlineExceeded, (cause.map(|cause| cause.reason), message)))
+    Some(failed(Reason::ProgressDeadlineExceeded, cause.map(|cause| cause.reason), message))
 }
 
 /// Whether every process of the newest generation runs as wanted, alone, routed, and long enough.
