@@ -10,6 +10,7 @@
 //!
 //! A value under `spec.secrets` is never repeated in a message.
 
+mod edge;
 mod path;
 mod schema_walk;
 mod semantic;

@@ -127,6 +127,8 @@ pub enum Reason {
     NoRoutes,
     /// Our own request through the edge failed.
     ProbeFailed,
+    /// The maintenance page is served, as the spec asks; the app runs behind it.
+    Maintenance,
 
     // Ready and Progressing.
     /// This generation serves.

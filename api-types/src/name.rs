@@ -75,6 +75,8 @@ macro_rules! string_newtype {
     };
 }
 
+pub(crate) use string_newtype;
+
 /// Longest organisation and app name. Swarm refuses service names over 63 bytes; a service is named
 /// `<app>-<uid8>-<process>-<hash7>`, which leaves 30 for the app and 15 for the process.
 pub const MAX_NAME: usize = 30;

@@ -94,6 +94,43 @@ impl fmt::Display for Memory {
     }
 }
 
+/// An amount of bytes such as a limit of a request's body: `512Ki`, `50Mi`; from 1Ki to 2Gi.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    /// Bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let err = || ParseError::new(format!("an amount of bytes looks like \"512Ki\" or \"50Mi\"; \"{}\" does not", excerpt(text)));
+        let (number, unit) =
+            UNITS.iter().find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit))).unwrap_or((text, 1));
+        let bytes = digits(number).and_then(|n| n.checked_mul(unit)).ok_or_else(err)?;
+        if (1 << 10..=2 << 30).contains(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(ParseError::new(format!("an amount of bytes must be between 1Ki and 2Gi; \"{}\" is not", excerpt(text))))
+        }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (suffix, unit) in UNITS {
+            if self.0.is_multiple_of(unit) {
+                return write!(f, "{}{suffix}", self.0 / unit);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
 fn digits(text: &str) -> Option<u64> {
     if text.is_empty() || text.len() > 15 || !text.bytes().all(|b| b.is_ascii_digit()) { None } else { text.parse().ok() }
 }
@@ -123,6 +160,7 @@ macro_rules! quantity_serde {
 }
 quantity_serde!(Cpu, "^([0-9]+m|[0-9]+(\\.[0-9]{1,3})?)$", "500m");
 quantity_serde!(Memory, "^[0-9]+(Gi|Mi|Ki|G|M|k)?$", "256Mi");
+quantity_serde!(ByteSize, "^[0-9]+(Gi|Mi|Ki|G|M|k)?$", "50Mi");
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +183,14 @@ mod tests {
         }
         for bad in ["", "Mi", "1mi", "1 Gi", "1Ti", "5Mi", "-1Gi", "99999999999Gi"] {
             assert!(bad.parse::<Memory>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_bounds() {
+        assert_eq!("50Mi".parse::<ByteSize>().map(|size| (size.bytes(), size.to_string())), Ok((50 << 20, "50Mi".to_owned())));
+        for bad in ["", "0", "1023", "3Gi", "1mb", "-1Mi"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The lab: real parts for tests, started and stopped by the tests themselves.
 
 pub mod dockerd;
+pub mod edge;
 pub mod engine;
 pub mod inspect;
 pub mod platform;

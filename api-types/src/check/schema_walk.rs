@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 use super::words::{closest, fold, found, found_kind};
 use super::{ROOT, SourceText, path};
 use crate::kinds::Kind;
+use crate::kinds::edge::{Cidr, CookieName, UserName};
 use crate::name::{LabelValue, ParseError};
+use crate::quantity::ByteSize;
 use crate::secret::MAX_SECRET_BYTES;
 use crate::{AppName, Cpu, EnvKey, FieldError, Host, HumanDuration, ImageRef, LabelKey, Memory, OrgName, ProcessName, SettingKey};
 
@@ -35,6 +37,10 @@ pub(super) const LEAVES: &[Leaf] = &[
     Leaf { name: "Host", words: "a host such as \"shop.example.com\"", parse: |text| text.parse::<Host>().map(drop) },
     Leaf { name: "LabelKey", words: "a label key", parse: |text| text.parse::<LabelKey>().map(drop) },
     Leaf { name: "LabelValue", words: "a string", parse: |text| LabelValue::try_from(text.to_owned()).map(drop) },
+    Leaf { name: "ByteSize", words: "an amount of bytes such as \"50Mi\"", parse: |text| text.parse::<ByteSize>().map(drop) },
+    Leaf { name: "UserName", words: "a user name", parse: |text| text.parse::<UserName>().map(drop) },
+    Leaf { name: "CookieName", words: "a cookie's name", parse: |text| text.parse::<CookieName>().map(drop) },
+    Leaf { name: "Cidr", words: "an address range such as \"192.0.2.0/24\"", parse: |text| text.parse::<Cidr>().map(drop) },
     Leaf { name: "SettingKey", words: "a setting key", parse: |text| text.parse::<SettingKey>().map(drop) },
     Leaf { name: "ImageRef", words: "an image such as \"nginx:1.27\"", parse: |text| text.parse::<ImageRef>().map(drop) },
     Leaf { name: "Duration", words: "a duration such as \"10s\"", parse: |text| text.parse::<HumanDuration>().map(drop) },
@@ -44,7 +50,7 @@ pub(super) const LEAVES: &[Leaf] = &[
 
 /// Newtypes of map keys by the pattern that schemars writes for them. The patterns of the three label-like
 /// names are equal; among map keys there is only the process name.
-pub(super) const KEY_LEAVES: [&str; 3] = ["ProcessName", "EnvKey", "LabelKey"];
+pub(super) const KEY_LEAVES: [&str; 4] = ["ProcessName", "EnvKey", "LabelKey", "UserName"];
 
 /// A pattern of strings that have no newtype, with its meaning.
 pub(super) struct Pattern {
@@ -174,7 +180,7 @@ impl Walk<'_> {
     }
 
     fn wrong_type(&mut self, wanted: &str, value: &Value, at: &str) {
-        if at.starts_with("spec.secrets") {
+        if at.starts_with("spec.secrets") || at.starts_with("spec.edge.basicAuth") || at.starts_with("spec.privateKey") {
             return self.error(at, format!("expected {wanted}, {}", found_kind(value)));
         }
         let source = (self.source)(at);
@@ -337,6 +343,7 @@ fn key_pattern(name: &str) -> Option<&'static str> {
             ("ProcessName", ProcessName::json_schema(&mut generator)),
             ("EnvKey", EnvKey::json_schema(&mut generator)),
             ("LabelKey", LabelKey::json_schema(&mut generator)),
+            ("UserName", UserName::json_schema(&mut generator)),
         ];
         let pattern = |schema: schemars::Schema| schema.get("pattern").and_then(Value::as_str).unwrap_or_default().to_owned();
         schemas.into_iter().map(|(name, schema)| (name, pattern(schema))).collect()

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::path;
+use super::{edge, path};
 use crate::kinds::app::{AppSpec, HealthSpec, MAX_DOMAINS, MAX_PROCESSES, MAX_REPLICAS, MAX_VARIABLES, ProcessSpec, RolloutSpec};
+use crate::kinds::edge::Protocol;
 use crate::{FieldError, HumanDuration};
 
 /// Largest value of one plain variable; the kernel refuses more than 128 KiB for key and value together.
@@ -26,6 +27,7 @@ pub fn semantic_app(spec: &AppSpec) -> Vec<FieldError> {
     check_variables(spec, &mut errors);
     check_domains(spec, &mut errors);
     check_rollout(&spec.rollout, &mut errors);
+    edge::check(spec, &mut errors);
     errors
 }
 
@@ -62,7 +64,14 @@ fn check_process(process: &ProcessSpec, at: &str, errors: &mut Vec<FieldError>) 
         if process.port.is_none() {
             errors.push(FieldError::new(&at, "an HTTP health check needs a port; add \"port\" to this process"));
         }
+        if process.protocol == Protocol::H2c {
+            errors
+                .push(FieldError::new(&at, "the health check speaks HTTP/1.1, this process does not; remove it, then the port is checked"));
+        }
         check_health(health, &at, errors);
+    }
+    if process.protocol != Protocol::Http && process.port.is_none() {
+        errors.push(FieldError::new(path::field(at, "protocol"), "a protocol needs a port; add \"port\" to this process"));
     }
 }
 

@@ -23,6 +23,12 @@ fn full() -> Value {
                 "worker": {"command": ["bin/worker"], "args": ["-v"], "replicas": 1}
             },
             "domains": ["shop.example.com"],
+            "edge": {
+                "https": {"redirect": true, "hsts": {"maxAgeDays": 365, "includeSubdomains": true, "preload": true}},
+                "basicAuth": {"users": {"ana": {"password": "hunter2"}, "bob": {"password": null}}},
+                "allowFrom": ["192.0.2.0/24", "2001:db8::/32"], "maxRequestBody": "50Mi", "sticky": {"cookie": "task"},
+                "maintenance": {"enabled": false, "message": "back soon", "retryAfter": "5m"}
+            },
             "rollout": {"order": "start-first", "parallelism": 1, "healthWindow": "10s", "progressDeadline": "5m"}
         },
         "status": {"anything": true}
@@ -290,4 +296,21 @@ proptest! {
             prop_assert!(found.is_empty(), "{found:?}");
         }
     }
+}
+
+#[test]
+fn the_edge_says_where_it_contradicts_itself() {
+    let edge = |edge: Value| shown(&app(json!({"image": "a", "processes": {"web": {"port": 80}}, "edge": edge})));
+    let cases = [
+        json!({"allowFrom": ["10.1.2.3/8", "anywhere"]}),
+        json!({"https": {"hsts": {"maxAgeDays": 30, "preload": true}}}),
+        json!({"basicAuth": {"users": {}}}),
+        json!({"basicAuth": {"users": {"a:b": {"password": "x"}, "ana": {"password": "$2y$12$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"}, "bob": {"password": 7}}}}),
+        json!({"sticky": true, "maxRequestBody": "9Gi", "maintenance": {"message": "a", "html": "b"}}),
+    ];
+    let mut text: Vec<String> = cases.into_iter().map(edge).collect();
+    let grpc = json!({"image": "a", "processes": {"web": {"port": 80, "protocol": "h2c", "health": {"path": "/"}}}, "edge": {"maxRequestBody": "1Mi"}});
+    text.push(shown(&app(grpc)));
+    text.push(shown(&app(json!({"image": "a", "processes": {"worker": {"protocol": "grpc"}}, "edge": {"sticky": {}}}))));
+    insta::assert_snapshot!(text.join("\n"));
 }

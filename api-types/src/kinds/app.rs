@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::edge::{EdgeSpec, Protocol};
 use crate::condition::{Condition, Reason};
 use crate::duration::HumanDuration;
 use crate::image::ImageRef;
@@ -50,6 +51,9 @@ pub struct AppSpec {
     /// Custom domains. They go to the process `web`, or else to the only process with a port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<Host>,
+    /// What the edge does with requests before they reach the app. Changing it restarts nothing.
+    #[serde(default, skip_serializing_if = "EdgeSpec::is_empty")]
+    pub edge: EdgeSpec,
     /// How a new generation replaces the old one.
     #[serde(default)]
     pub rollout: RolloutSpec,
@@ -98,6 +102,9 @@ pub struct ProcessSpec {
     /// process as the variable `PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<NonZeroU16>,
+    /// What it speaks there: `http`, or `h2c` (HTTP/2 without TLS) for gRPC.
+    #[serde(default, skip_serializing_if = "Protocol::is_default")]
+    pub protocol: Protocol,
     /// Wanted number of tasks, 0 to 500.
     #[serde(default = "one")]
     #[schemars(range(max = 500))]
@@ -120,6 +127,7 @@ impl Default for ProcessSpec {
             command: Vec::new(),
             args: Vec::new(),
             port: None,
+            protocol: Protocol::default(),
             replicas: one(),
             resources: ResourcesSpec::default(),
             health: None,

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod domain;
+pub mod edge;
 pub mod node;
 pub mod organization;
 pub mod setting;

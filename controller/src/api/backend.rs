@@ -6,7 +6,7 @@
 
 use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -41,6 +41,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>>;
     /// A stored secret, to compare with a wanted one.
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>>;
+    /// A spec with the versions that its passwords would get; nothing is written.
+    async fn passwords_preview(&self, record: Option<&AppRecord>, spec: &AppSpec, next: i64) -> Read<AppSpec>;
     /// Newest first.
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>>;
     /// What the controller last observed of an app, and when.

@@ -2,7 +2,7 @@
 
 use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -42,6 +42,9 @@ impl Backend for Store {
     }
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         Store::secret_value(self, app_uid, org, key, version).await
+    }
+    async fn passwords_preview(&self, record: Option<&AppRecord>, spec: &AppSpec, next: i64) -> Read<AppSpec> {
+        Store::passwords_preview(self, record, spec, next).await
     }
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         Store::revision_list(self, uid, limit).await

@@ -5,11 +5,12 @@ use api_types::{App, AppSpec, ObjectMeta};
 
 use crate::store::{AppRecord, Revision};
 
-/// A spec whose secrets have keys and no values.
+/// A spec whose secrets have keys and no values, and whose users have no passwords.
 pub(super) fn without_secrets(mut spec: AppSpec) -> AppSpec {
     for value in spec.secrets.values_mut() {
         *value = None;
     }
+    spec.edge.forget_passwords();
     spec
 }
 

@@ -103,6 +103,7 @@ impl Control {
             settings: core.settings(),
             events: Arc::new(move |event| events.record(event)) as EventSender,
             edge: edge_url,
+            https_port: edge.https_port,
             quiet_until: quiet_until.clone(),
             index: index.clone(),
             image_errors: Mutex::default(),

@@ -16,11 +16,13 @@ use super::args::EdgeArgs;
 use super::core::Core;
 use super::sources::{EdgeReady, StoredRoutes};
 use crate::edge::EndpointTable;
+use crate::edge::document::DocumentOptions;
 use crate::edge::endpoints::{self, EndpointsConfig};
 use crate::edge::provider::{self, ProviderConfig};
 use crate::edge::publisher::{self, EdgeHandle, PublisherConfig};
+use crate::edge::responder;
 use crate::engines::swarm::SwarmEngine;
-use crate::engines::traefik::{ProxyApi, Traefik, TraefikClient, TraefikConfig};
+use crate::engines::traefik::{ProxyApi, Traefik, TraefikClient, TraefikConfig, static_config};
 
 /// Folder of the edge below the data folder.
 const FOLDER: &str = "edge";
@@ -30,6 +32,8 @@ pub(super) struct Edge {
     pub(super) proxy: Arc<dyn ProxyApi>,
     pub(super) handle: EdgeHandle,
     pub(super) endpoints: watch::Receiver<Arc<EndpointTable>>,
+    /// Port for HTTPS, when there is one.
+    pub(super) https_port: Option<u16>,
     traefik: Traefik,
     cancel: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -43,7 +47,14 @@ impl Edge {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let endpoints =
             endpoints::spawn(engine, core.clock.clone(), core.entropy.clone(), EndpointsConfig::default(), cancel.child_token());
-        let config = PublisherConfig { known_good: Some(folder.join("routes.json")), ..PublisherConfig::default() };
+        let pages = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port on loopback")?;
+        let document = DocumentOptions {
+            https: args.edge_https.map(|address| (static_config::HTTPS.to_owned(), address.port())),
+            probe: Some(static_config::PROBE.to_owned()),
+            responder: Some(pages.local_addr()?),
+            ..DocumentOptions::default()
+        };
+        let config = PublisherConfig { document, known_good: Some(folder.join("routes.json")), ..PublisherConfig::default() };
         let routes = Arc::new(StoredRoutes(core.store.clone()));
         let (handle, publisher) = publisher::spawn(routes, endpoints.table.clone(), config, cancel.child_token());
 
@@ -51,22 +62,29 @@ impl Edge {
         let provider = listener.local_addr()?;
         let token = core.store.internal_token().await.context("the internal token cannot be read")?;
         let router = provider::router(handle.published(), &token, ProviderConfig::default(), cancel.child_token());
-        let stop = cancel.clone();
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
-                error!(%error, "the proxy's provider ended");
-            }
-        });
+        let server = serve("the proxy's provider", listener, router, &cancel);
+        let pages = serve("the responder", pages, responder::router(handle.published()), &cancel);
 
-        let api = free_loopback_address().await?;
+        let (api, probe) = (free_loopback_address().await?, free_loopback_address().await?);
         let config = TraefikConfig {
             binary: args.traefik_bin.clone(),
             edge_https: args.edge_https,
+            edge_probe: Some(probe),
             ..TraefikConfig::new(folder, args.edge_http, api, format!("http://{provider}"), token)
         };
         let traefik = Traefik::start(config, core.clock.clone(), core.entropy.clone()).await.context("the proxy cannot be started")?;
-        let proxy = Arc::new(TraefikClient::new(api, args.edge_http, endpoints.table.clone())?);
-        Ok(Self { proxy, handle, endpoints: endpoints.table, traefik, cancel, tasks: vec![endpoints.task, publisher, server] })
+        let proxy = TraefikClient::new(api, args.edge_http, endpoints.table.clone())?.with(Some(probe), args.edge_https);
+        let proxy = Arc::new(proxy);
+        let https_port = args.edge_https.map(|address| address.port());
+        Ok(Self {
+            proxy,
+            handle,
+            endpoints: endpoints.table,
+            https_port,
+            traefik,
+            cancel,
+            tasks: vec![endpoints.task, publisher, server, pages],
+        })
     }
 
     /// The check for `/readyz`.
@@ -84,6 +102,16 @@ impl Edge {
             }
         }
     }
+}
+
+/// Serves until cancelled.
+fn serve(what: &'static str, listener: TcpListener, router: axum::Router, cancel: &CancellationToken) -> JoinHandle<()> {
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+            error!(%error, "{what} ended");
+        }
+    })
 }
 
 /// An address that nobody listens on now. The proxy's API has no fixed port, so that several can run.

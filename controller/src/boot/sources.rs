@@ -7,21 +7,21 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::api::ReadyCheck;
-use crate::edge::Route;
+use crate::edge::inputs::Inputs;
 use crate::edge::publisher::{Published, RouteSource};
 use crate::engines::swarm::SwarmEngine;
 use crate::engines::traefik::ProxyApi;
 use crate::runtime::{BoxError, EventSink, LeaseStore};
 use crate::store::{NewEvent, Store};
 
-/// Routes from the database.
+/// Routes and their secrets from the database.
 #[derive(Debug)]
 pub(super) struct StoredRoutes(pub(super) Store);
 
 #[async_trait]
 impl RouteSource for StoredRoutes {
-    async fn routes(&self) -> Result<Vec<Route>, BoxError> {
-        Ok(self.0.route_list().await?)
+    async fn inputs(&self) -> Result<Inputs, BoxError> {
+        Ok(self.0.edge_inputs().await?)
     }
 }
 

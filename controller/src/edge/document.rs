@@ -14,22 +14,46 @@ use std::time::Duration;
 
 use api_types::Host;
 use api_types::kinds::app::HealthSpec;
+use api_types::kinds::edge::Protocol;
 use bytes::Bytes;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
+use super::dynamic::{
+    Certificate, CertificateStore, Configuration, Cookie, ForwardingTimeouts, Headers, Http, LoadBalancer, Middleware, ProxyHealthCheck,
+    Retry, Router, RouterTls, Server, ServersTransport, Service, Sticky, Tls,
+};
+use super::inputs::{CertificatePair, Inputs, sha256_hex};
+use super::policy::{self, Policy, PolicyInput, RETRY};
+use super::responder::Pages;
 use super::{Endpoint, EndpointTable, Route};
 
 /// Begin of the name of the middleware that carries the document's revision.
 pub const REVISION_PREFIX: &str = "skyswarm-rev-";
-const RETRY: &str = "retry";
 const TRANSPORT: &str = "skyswarm";
+const RESPONDER: &str = "skyswarm-responder";
+/// The store that the proxy takes certificates from when nothing else is said.
+const DEFAULT_STORE: &str = "default";
+
+/// Name of a route's router for TLS connections.
+pub fn tls_router(key: &str) -> String {
+    format!("{key}-tls")
+}
+
+/// Name of a route's router for our own requests, which passes by what the app asks of the edge.
+pub fn probe_router(key: &str) -> String {
+    format!("{key}-probe")
+}
 
 /// What is the same for all routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentOptions {
-    /// Entry points that apps are reached at.
+    /// Entry points for plain HTTP.
     pub entry_points: Vec<String>,
+    /// Entry point for HTTPS with the port that clients know; `None` when the edge has none.
+    pub https: Option<(String, u16)>,
+    /// Entry point on loopback for our own requests; `None` when there is none.
+    pub probe: Option<String>,
+    /// Where our own responder listens; `None` when there is none, and then what it answers is 503 too.
+    pub responder: Option<SocketAddr>,
     /// How often a request is tried when no connection comes about.
     pub retry_attempts: u32,
     /// Wait before the second try.
@@ -44,6 +68,9 @@ impl Default for DocumentOptions {
     fn default() -> Self {
         Self {
             entry_points: vec!["web".to_owned()],
+            https: None,
+            probe: None,
+            responder: None,
             retry_attempts: 4,
             retry_initial_interval: Duration::from_millis(20),
             dial_timeout: Duration::from_secs(1),
@@ -63,6 +90,8 @@ pub struct Rendered {
     pub hash: String,
     /// Backends of each service.
     pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+    /// Maintenance pages that are switched on.
+    pub pages: Pages,
     /// What could not be honoured, for the log.
     pub conflicts: Vec<String>,
 }
@@ -71,7 +100,7 @@ pub struct Rendered {
 ///
 /// # Errors
 /// Only when the document cannot be serialised, which its types exclude.
-pub fn render(routes: &[Route], table: &EndpointTable, options: &DocumentOptions) -> Result<Rendered, serde_json::Error> {
+pub fn render(inputs: &Inputs, table: &EndpointTable, options: &DocumentOptions) -> Result<Rendered, serde_json::Error> {
     let mut http = Http {
         routers: BTreeMap::new(),
         services: BTreeMap::new(),
@@ -79,19 +108,73 @@ pub fn render(routes: &[Route], table: &EndpointTable, options: &DocumentOptions
         servers_transports: BTreeMap::from([(TRANSPORT.to_owned(), transport(options))]),
     };
     let mut servers_by_key = BTreeMap::new();
+    let mut pages = Pages::new();
     let mut conflicts = Vec::new();
     let by_app = ready_by_app(table, &mut conflicts);
-    for (route, hosts) in with_own_hosts(routes, &mut conflicts) {
+    for (route, hosts) in with_own_hosts(&inputs.routes, &mut conflicts) {
         let key = route.key();
         let endpoints = by_app.get(&route.app_uid).map_or(&[][..], Vec::as_slice);
         let servers = servers_of(route, endpoints);
-        http.services.insert(key.clone(), service(route, &servers));
-        http.routers.insert(key.clone(), router(&key, &hosts, options));
+        http.services.insert(key.clone(), service(route, &servers, options));
+        let input = PolicyInput { route, passwords: &inputs.passwords, https: options.https.is_some() };
+        add_routers(&mut http, &input, &rule(hosts.iter().copied()), options);
+        pages.extend(route.edge.maintenance().map(|page| (key.clone(), page.clone())));
         servers_by_key.insert(key, servers);
     }
-    let config = Configuration { http };
-    let digest = Sha256::digest(serde_json::to_vec(&config)?);
-    Ok(Rendered { config, hash: hex::encode(digest).chars().take(16).collect(), servers_by_key, conflicts })
+    let config = Configuration { http, tls: options.https.as_ref().and_then(|_| tls(inputs)) };
+    let hash = sha256_hex(&serde_json::to_vec(&config)?).chars().take(16).collect();
+    Ok(Rendered { config, hash, servers_by_key, pages, conflicts })
+}
+
+/// The routers of a route: for plain HTTP, for HTTPS where the edge has it, and one for our own requests
+/// where what the app asks of the edge would keep them out.
+fn add_routers(http: &mut Http, input: &PolicyInput<'_>, rule: &str, options: &DocumentOptions) {
+    let key = input.route.key();
+    let add = |http: &mut Http, name: String, entry_points: Vec<String>, policy: Policy, tls: bool| {
+        let service = if policy.answered_by_us { RESPONDER.to_owned() } else { key.clone() };
+        if policy.answered_by_us {
+            http.services.entry(RESPONDER.to_owned()).or_insert_with(|| responder_service(options));
+        }
+        let middlewares = policy.middlewares;
+        let router = Router { rule: rule.to_owned(), entry_points, service, middlewares, tls: tls.then_some(RouterTls {}) };
+        http.routers.insert(name, router);
+    };
+    let policy = input.render(false, &mut http.middlewares);
+    add(http, key.clone(), options.entry_points.clone(), policy, false);
+    if let Some((entry_point, port)) = &options.https {
+        if input.route.edge.redirects() {
+            http.middlewares.insert(policy::REDIRECT.to_owned(), policy::redirect(*port));
+        }
+        let policy = input.render(true, &mut http.middlewares);
+        add(http, tls_router(&key), vec![entry_point.clone()], policy, true);
+    }
+    if let Some(entry_point) = options.probe.as_ref().filter(|_| !input.route.edge.is_empty()) {
+        let policy = Policy { middlewares: vec![RETRY.to_owned()], answered_by_us: false };
+        add(http, probe_router(&key), vec![entry_point.clone()], policy, false);
+    }
+}
+
+fn tls(inputs: &Inputs) -> Option<Tls> {
+    let pair = |pair: &CertificatePair| Certificate { cert_file: pair.chain.clone(), key_file: pair.key.to_string() };
+    let stores: BTreeMap<String, CertificateStore> = inputs
+        .default_certificate
+        .iter()
+        .map(|default| (DEFAULT_STORE.to_owned(), CertificateStore { default_certificate: pair(default) }))
+        .collect();
+    let tls = Tls { certificates: inputs.certificates.iter().map(pair).collect(), stores };
+    (!tls.certificates.is_empty() || !tls.stores.is_empty()).then_some(tls)
+}
+
+fn responder_service(options: &DocumentOptions) -> Service {
+    Service {
+        load_balancer: LoadBalancer {
+            servers: options.responder.iter().map(|address| Server { url: format!("http://{address}") }).collect(),
+            pass_host_header: true,
+            health_check: None,
+            servers_transport: TRANSPORT.to_owned(),
+            sticky: None,
+        },
+    }
 }
 
 impl Rendered {
@@ -109,7 +192,10 @@ impl Rendered {
     pub fn to_json(&self, revision: u64) -> Result<Bytes, serde_json::Error> {
         let mut config = self.config.clone();
         let headers = BTreeMap::from([("X-Skyswarm-Revision".to_owned(), revision.to_string())]);
-        config.http.middlewares.insert(self.stamp(revision), Middleware::Headers(Headers { custom_request_headers: headers }));
+        config
+            .http
+            .middlewares
+            .insert(self.stamp(revision), Middleware::Headers(Headers { custom_request_headers: headers, ..Headers::default() }));
         serde_json::to_vec(&config).map(Bytes::from)
     }
 }
@@ -178,23 +264,26 @@ pub fn rule<'a>(hosts: impl IntoIterator<Item = &'a Host>) -> String {
     terms.join(" || ")
 }
 
-fn router(key: &str, hosts: &BTreeSet<&Host>, options: &DocumentOptions) -> Router {
-    Router {
-        rule: rule(hosts.iter().copied()),
-        entry_points: options.entry_points.clone(),
-        service: key.to_owned(),
-        middlewares: vec![RETRY.to_owned()],
-    }
-}
-
-fn service(route: &Route, servers: &[SocketAddr]) -> Service {
+fn service(route: &Route, servers: &[SocketAddr], options: &DocumentOptions) -> Service {
+    let sticky = route.edge.sticky.as_ref().map(|sticky| Sticky {
+        cookie: Cookie {
+            name: sticky.cookie_name().to_owned(),
+            // A client that comes by plain HTTP would never send it back.
+            secure: options.https.is_some() && route.edge.redirects(),
+            http_only: true,
+            same_site: "lax",
+        },
+    });
+    let scheme = route.protocol.scheme();
+    // With one server the proxy's own check could only turn the app's answer into a 503, and it speaks HTTP/1.1.
+    let checked = servers.len() > 1 && route.protocol == Protocol::Http;
     Service {
         load_balancer: LoadBalancer {
-            servers: servers.iter().map(|address| Server { url: format!("http://{address}") }).collect(),
+            servers: servers.iter().map(|address| Server { url: format!("{scheme}://{address}") }).collect(),
             pass_host_header: true,
-            // With one server the proxy's own check could only turn the app's answer into a 503.
-            health_check: route.health.as_ref().filter(|_| servers.len() > 1).and_then(proxy_health_check),
+            health_check: route.health.as_ref().filter(|_| checked).and_then(proxy_health_check),
             servers_transport: TRANSPORT.to_owned(),
+            sticky,
         },
     }
 }
@@ -237,98 +326,6 @@ fn transport(options: &DocumentOptions) -> ServersTransport {
 
 fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
-}
-
-// Traefik refuses empty maps ("standalone element"), so an empty map or list is left out everywhere.
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Configuration {
-    http: Http,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Http {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    routers: BTreeMap<String, Router>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    services: BTreeMap<String, Service>,
-    middlewares: BTreeMap<String, Middleware>,
-    servers_transports: BTreeMap<String, ServersTransport>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Router {
-    rule: String,
-    entry_points: Vec<String>,
-    service: String,
-    middlewares: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Service {
-    load_balancer: LoadBalancer,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LoadBalancer {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    servers: Vec<Server>,
-    pass_host_header: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health_check: Option<ProxyHealthCheck>,
-    servers_transport: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Server {
-    url: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ProxyHealthCheck {
-    path: String,
-    interval: String,
-    unhealthy_interval: String,
-    timeout: String,
-    follow_redirects: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Middleware {
-    Retry(Retry),
-    Headers(Headers),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Retry {
-    attempts: u32,
-    initial_interval: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Headers {
-    custom_request_headers: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServersTransport {
-    forwarding_timeouts: ForwardingTimeouts,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ForwardingTimeouts {
-    dial_timeout: String,
-    idle_conn_timeout: String,
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api_types::kinds::edge::{EdgeSpec, Protocol};
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{DocumentOptions, render};
+use crate::edge::inputs::{CertificatePair, Inputs};
 use crate::edge::{Check, Endpoint, EndpointTable, Route};
 
 /// Uid of an app; its last eight hex digits are the number.
@@ -24,6 +27,8 @@ pub(crate) fn route(app: u32, name: &str, hosts: &[&str], releases: &[&str]) -> 
         process: "web".parse().expect("a name"),
         releases: releases.iter().map(|release| (*release).to_owned()).collect(),
         health: None,
+        protocol: Protocol::Http,
+        edge: EdgeSpec::default(),
     }
 }
 
@@ -52,7 +57,7 @@ pub(crate) fn table(endpoints: impl IntoIterator<Item = Endpoint>) -> EndpointTa
 }
 
 fn json(routes: &[Route], table: &EndpointTable) -> serde_json::Value {
-    let rendered = render(routes, table, &DocumentOptions::default()).expect("renders");
+    let rendered = render(&Inputs::of(routes), table, &DocumentOptions::default()).expect("renders");
     serde_json::from_slice(&rendered.to_json(1).expect("serialises")).expect("is JSON")
 }
 
@@ -79,20 +84,25 @@ fn a_document_without_routes_is_valid_and_not_empty() {
 #[test]
 fn the_hash_is_of_the_content_and_not_of_the_revision() {
     let routes = [route(1, "a", &["a.example"], &["r1"])];
-    let one = render(&routes, &table([]), &DocumentOptions::default()).expect("renders");
-    let two = render(&routes, &table([endpoint(1, "r1", "172.18.0.2:80", true)]), &DocumentOptions::default()).expect("renders");
+    let one = render(&Inputs::of(&routes), &table([]), &DocumentOptions::default()).expect("renders");
+    let two =
+        render(&Inputs::of(&routes), &table([endpoint(1, "r1", "172.18.0.2:80", true)]), &DocumentOptions::default()).expect("renders");
     assert_ne!(one.hash, two.hash);
     assert_eq!(one.stamp(7), format!("skyswarm-rev-7-{}", one.hash));
     assert_ne!(one.to_json(1).expect("serialises"), one.to_json(2).expect("serialises"));
     let unready = table([endpoint(1, "r1", "172.18.0.2:80", false)]);
-    assert_eq!(render(&routes, &unready, &DocumentOptions::default()).expect("renders").hash, one.hash, "an unready task changes nothing");
+    assert_eq!(
+        render(&Inputs::of(&routes), &unready, &DocumentOptions::default()).expect("renders").hash,
+        one.hash,
+        "an unready task changes nothing"
+    );
 }
 
 #[test]
 fn the_older_app_keeps_a_host_that_two_routes_name() {
     let (old, new) = (route(1, "old", &["a.example"], &["r"]), route(2, "new", &["a.example", "b.example"], &["r"]));
     for routes in [[old.clone(), new.clone()], [new, old]] {
-        let rendered = render(&routes, &table([]), &DocumentOptions::default()).expect("renders");
+        let rendered = render(&Inputs::of(&routes), &table([]), &DocumentOptions::default()).expect("renders");
         let document = json(&routes, &table([]));
         assert_eq!(document["http"]["routers"]["acme-old-00000001"]["rule"], "Host(`a.example`)");
         assert_eq!(document["http"]["routers"]["acme-new-00000002"]["rule"], "Host(`b.example`)");
@@ -164,7 +174,7 @@ proptest! {
         endpoints in prop::collection::vec(any_endpoint(), 0..12),
     ) {
         let table = table(endpoints);
-        let rendered = render(&routes, &table, &DocumentOptions::default()).expect("renders");
+        let rendered = render(&Inputs::of(&routes), &table, &DocumentOptions::default()).expect("renders");
         let document = json(&routes, &table);
         let empty = serde_json::Map::new();
         let routers = document["http"]["routers"].as_object().unwrap_or(&empty);
@@ -206,10 +216,55 @@ fn five_thousand_routes_are_rendered_in_a_moment() {
     let address = |number: u32| format!("10.{}.{}.{}:8080", number >> 16, (number >> 8) & 255, number & 255);
     let table = table((0..10_000u32).map(|number| endpoint(number / 2, "r1", &address(number), true)));
     let start = std::time::Instant::now();
-    let rendered = render(&routes, &table, &DocumentOptions::default()).expect("renders");
+    let rendered = render(&Inputs::of(&routes), &table, &DocumentOptions::default()).expect("renders");
     let json = rendered.to_json(1).expect("serialises");
     eprintln!("{} bytes in {:?}", json.len(), start.elapsed());
     assert_eq!(rendered.servers_by_key.values().map(Vec::len).sum::<usize>(), 10_000);
     // A debug build on a busy machine; squares of five thousand would take far longer.
     assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn golden_document_with_https_and_everything_an_app_can_ask_of_the_edge() {
+    let edge = serde_json::json!({
+        "https": {"redirect": true, "hsts": {"maxAgeDays": 365, "includeSubdomains": true}},
+        "basicAuth": {"users": {"ana": {"passwordVersion": 7}}},
+        "allowFrom": ["192.0.2.0/24", "2001:db8::/32"], "maxRequestBody": "50Mi", "sticky": {},
+    });
+    let mut shop = route(0xa1, "shop", &["shop.example"], &["r1"]);
+    shop.edge = serde_json::from_value(edge).expect("valid");
+    let mut page = route(0xb2, "page", &["page.example"], &["r1"]);
+    page.edge = serde_json::from_value(serde_json::json!({"maintenance": {"message": "later"}})).expect("valid");
+    let mut grpc = route(0xc3, "grpc", &["grpc.example"], &["r1"]);
+    grpc.protocol = Protocol::H2c;
+    let mut closed = route(0xd4, "closed", &["closed.example"], &["r1"]);
+    closed.edge = serde_json::from_value(serde_json::json!({"basicAuth": {"users": {"bob": {"passwordVersion": 1}}}})).expect("valid");
+    let table = table([endpoint(0xa1, "r1", "172.18.0.9:8080", true), endpoint(0xc3, "r1", "172.18.0.4:50051", true)]);
+    let mut inputs = Inputs::of(&[shop, page, grpc, closed]);
+    inputs.passwords.insert(uid(0xa1), 7, "$2y$06$hash".to_owned());
+    let pair = |name: &str| CertificatePair {
+        name: name.to_owned(),
+        chain: format!("{name} chain"),
+        key: Zeroizing::new(format!("{name} key")),
+        fingerprint: String::new(),
+    };
+    (inputs.certificates, inputs.default_certificate) = (vec![pair("shop")], Some(pair("default")));
+    let options = DocumentOptions {
+        https: Some(("websecure".to_owned(), 8443)),
+        probe: Some("probe".to_owned()),
+        responder: Some("127.0.0.1:7099".parse().expect("an address")),
+        ..DocumentOptions::default()
+    };
+    let rendered = render(&inputs, &table, &options).expect("renders");
+    let shown = format!("{rendered:?} {inputs:?}");
+    assert!(!shown.contains("$2y$06") && !shown.contains("default key"), "{shown}");
+    assert_eq!(rendered.pages.keys().collect::<Vec<_>>(), ["acme-page-000000b2"]);
+    let json: serde_json::Value = serde_json::from_slice(&rendered.to_json(1).expect("serialises")).expect("is JSON");
+    insta::assert_json_snapshot!(json);
+    assert!(
+        render(&inputs, &table, &DocumentOptions::default())
+            .expect("renders")
+            .to_json(1)
+            .is_ok_and(|json| !json.windows(3).any(|w| w == b"tls"))
+    );
 }

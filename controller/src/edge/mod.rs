@@ -10,15 +10,20 @@
 //! task comes or goes, because the engine gives a freed address to another container within seconds.
 
 pub mod document;
+mod dynamic;
 pub mod endpoints;
+pub mod inputs;
 pub mod known_good;
+pub mod policy;
 pub mod provider;
 pub mod publisher;
+pub mod responder;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use api_types::kinds::app::HealthSpec;
+use api_types::kinds::edge::{EdgeSpec, Protocol};
 use api_types::{AppName, Host, OrgName, ProcessName};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -43,6 +48,12 @@ pub struct Route {
     /// Health check that the proxy makes as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthSpec>,
+    /// What the process speaks.
+    #[serde(default, skip_serializing_if = "Protocol::is_default")]
+    pub protocol: Protocol,
+    /// What the edge does with requests before they reach the app. Passwords are not in it, only their versions.
+    #[serde(default, skip_serializing_if = "EdgeSpec::is_empty")]
+    pub edge: EdgeSpec,
 }
 
 impl Route {
@@ -124,8 +135,12 @@ impl EndpointTable {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteFacts {
-    /// Rule that the proxy has for the app's router.
+    /// Rule that the proxy has for the app's routers; empty when they do not have the same.
     pub rule: String,
+    /// What the proxy's routers of the app do with requests, as [`policy::marker`] names it; `None` when
+    /// they do nothing of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// `enabled`, or the proxy's errors.
     pub error: Option<String>,
     /// Backend addresses that the proxy uses, sorted.

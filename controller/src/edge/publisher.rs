@@ -19,16 +19,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::document::{DocumentOptions, render};
-use super::{Check, EndpointTable, Route, known_good};
+use super::inputs::Inputs;
+use super::responder::Pages;
+use super::{Check, EndpointTable, known_good};
 
 /// Any error, to be shown with its causes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where routes come from: the database.
+/// Where routes, and the secrets that they need, come from: the database.
 #[async_trait]
 pub trait RouteSource: Send + Sync + 'static {
-    /// All routes.
-    async fn routes(&self) -> Result<Vec<Route>, BoxError>;
+    /// All of them.
+    async fn inputs(&self) -> Result<Inputs, BoxError>;
 }
 
 /// A published document.
@@ -44,6 +46,23 @@ pub struct Published {
     pub json: Bytes,
     /// Backends of each route, by its key.
     pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+    /// Maintenance pages that are switched on, by route key.
+    pub pages: Pages,
+}
+
+#[cfg(test)]
+impl Published {
+    /// One without content, for tests.
+    pub(crate) fn empty() -> Self {
+        Self {
+            revision: 0,
+            hash: String::new(),
+            stamp: String::new(),
+            json: Bytes::new(),
+            servers_by_key: BTreeMap::new(),
+            pages: Pages::new(),
+        }
+    }
 }
 
 /// Pace of the publisher. The defaults are meant for use; tests make them shorter.
@@ -115,7 +134,7 @@ pub fn spawn(
         kick: kick.clone(),
         reads: JoinSet::new(),
         read_at: now,
-        routes: None,
+        inputs: None,
         fresh: false,
         failing: false,
         first_seen: None,
@@ -132,12 +151,12 @@ struct Publisher {
     endpoints: watch::Receiver<Arc<EndpointTable>>,
     config: PublisherConfig,
     sender: watch::Sender<Option<Arc<Published>>>,
-    save: watch::Sender<Option<Arc<Vec<Route>>>>,
+    save: watch::Sender<Option<Arc<Inputs>>>,
     kick: Arc<Notify>,
-    reads: JoinSet<Result<Vec<Route>, String>>,
+    reads: JoinSet<Result<Inputs, String>>,
     read_at: Instant,
-    routes: Option<Arc<Vec<Route>>>,
-    /// Whether `routes` came from the source and not from the file.
+    inputs: Option<Arc<Inputs>>,
+    /// Whether `inputs` came from the source and not from the file.
     fresh: bool,
     failing: bool,
     /// When endpoints were first known.
@@ -188,26 +207,26 @@ impl Publisher {
         self.read_at = now + self.config.resync;
         let (source, limit) = (self.source.clone(), self.config.read_timeout);
         self.reads.spawn(async move {
-            match timeout(limit, source.routes()).await {
-                Ok(Ok(routes)) => Ok(routes),
+            match timeout(limit, source.inputs()).await {
+                Ok(Ok(inputs)) => Ok(inputs),
                 Ok(Err(error)) => Err(chain(error.as_ref())),
                 Err(_) => Err(format!("no answer within {limit:?}")),
             }
         });
     }
 
-    async fn on_read(&mut self, result: Result<Vec<Route>, String>) {
+    async fn on_read(&mut self, result: Result<Inputs, String>) {
         match result {
-            Ok(routes) => {
+            Ok(inputs) => {
                 if self.failing {
                     tracing::info!("routes can be read again");
                 }
                 (self.failing, self.fresh) = (false, true);
-                if self.routes.as_deref() != Some(&routes) {
-                    let routes = Arc::new(routes);
-                    self.routes = Some(routes.clone());
+                if self.inputs.as_deref() != Some(&inputs) {
+                    let inputs = Arc::new(inputs);
+                    self.inputs = Some(inputs.clone());
                     self.want_render();
-                    self.save.send_replace(Some(routes));
+                    self.save.send_replace(Some(inputs));
                 }
             }
             Err(error) => {
@@ -217,7 +236,7 @@ impl Publisher {
                 self.failing = true;
                 // Sooner than the usual time, since somebody may wait.
                 self.read_at = self.read_at.min(Instant::now() + Duration::from_secs(1));
-                if self.routes.is_none() {
+                if self.inputs.is_none() {
                     self.load().await;
                 }
             }
@@ -230,7 +249,8 @@ impl Publisher {
         match tokio::task::spawn_blocking(move || known_good::read(&path)).await {
             Ok(Ok(Some(routes))) => {
                 tracing::warn!(routes = routes.len(), "serving the routes that were last known");
-                self.routes = Some(Arc::new(routes));
+                // Secrets are not in the file: apps with passwords stay closed, certificates are the proxy's own.
+                self.inputs = Some(Arc::new(Inputs::of(&routes)));
                 self.want_render();
             }
             Ok(Ok(None)) => {}
@@ -250,12 +270,12 @@ impl Publisher {
     fn publish(&mut self, now: Instant) {
         self.render_at = None;
         let table = self.endpoints.borrow().clone();
-        let Some(routes) = self.routes.clone() else { return };
+        let Some(inputs) = self.inputs.clone() else { return };
         if let Err(until) = self.settled(&table, now) {
             self.render_at = until;
             return;
         }
-        let rendered = match render(&routes, &table, &self.config.document) {
+        let rendered = match render(&inputs, &table, &self.config.document) {
             Ok(rendered) => rendered,
             Err(error) => return tracing::error!(%error, "the edge document could not be rendered; the last one stays"),
         };
@@ -276,8 +296,8 @@ impl Publisher {
                 let stamp = rendered.stamp(revision);
                 tracing::debug!(revision, bytes = json.len(), fresh = self.fresh, "publishing an edge document");
                 self.revision = revision;
-                let published = Published { revision, hash: rendered.hash, stamp, json, servers_by_key: rendered.servers_by_key };
-                self.sender.send_replace(Some(Arc::new(published)));
+                let (hash, servers_by_key, pages) = (rendered.hash, rendered.servers_by_key, rendered.pages);
+                self.sender.send_replace(Some(Arc::new(Published { revision, hash, stamp, json, servers_by_key, pages })));
             }
             Err(error) => tracing::error!(%error, "the edge document could not be serialised; the last one stays"),
         }
@@ -298,11 +318,11 @@ impl Publisher {
 }
 
 /// Writes routes to the file as they change, one write after the other; a slow disk delays no route.
-async fn keep_saved(path: PathBuf, mut save: watch::Receiver<Option<Arc<Vec<Route>>>>) {
+async fn keep_saved(path: PathBuf, mut save: watch::Receiver<Option<Arc<Inputs>>>) {
     while save.changed().await.is_ok() {
-        let Some(routes) = save.borrow_and_update().clone() else { continue };
+        let Some(inputs) = save.borrow_and_update().clone() else { continue };
         let path = path.clone();
-        match tokio::task::spawn_blocking(move || known_good::write(&path, &routes)).await {
+        match tokio::task::spawn_blocking(move || known_good::write(&path, &inputs.routes)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "the last known routes were not saved"),
             Err(error) => tracing::error!(%error, "saving the last known routes ended without a result"),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BoxError, EdgeHandle, Published, PublisherConfig, RouteSource, spawn};
 use crate::edge::document::tests::{endpoint, route, table};
+use crate::edge::inputs::Inputs;
 use crate::edge::{Check, EndpointTable, Route, known_good};
 
 /// Routes that a test sets; `None` stands for a database that does not answer.
@@ -17,8 +18,8 @@ struct TestRoutes(Mutex<Option<Vec<Route>>>);
 
 #[async_trait]
 impl RouteSource for TestRoutes {
-    async fn routes(&self) -> Result<Vec<Route>, BoxError> {
-        self.0.lock().expect("not poisoned").clone().ok_or_else(|| "the database is away".into())
+    async fn inputs(&self) -> Result<Inputs, BoxError> {
+        self.0.lock().expect("not poisoned").as_deref().map(Inputs::of).ok_or_else(|| "the database is away".into())
     }
 }
 

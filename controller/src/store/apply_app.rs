@@ -58,13 +58,14 @@ impl Apply<'_> {
 
     async fn app(&mut self, item: &AppItem, before: Option<AppRecord>) -> Result<(), WriteError> {
         let uid = before.as_ref().map_or_else(|| self.store.inner.entropy.uuid(self.now), |record| record.uid);
-        let secrets = self.secrets_resolve(item, uid, before.as_ref()).await?;
+        let mut secrets = self.secrets_resolve(item, uid, before.as_ref()).await?;
+        let spec = self.passwords_resolve(item, uid, before.as_ref(), &mut secrets).await?;
         if !self.errors.is_empty() {
             // The transaction will be rolled back; what is left is only to find further errors.
             return Ok(());
         }
-        let spec_changed = before.as_ref().is_none_or(|record| record.spec != item.spec || record.secret_versions != secrets.versions);
-        let next = NewGeneration { spec: &item.spec, labels: &item.head.labels, secret_versions: &secrets.versions, spec_changed };
+        let spec_changed = before.as_ref().is_none_or(|record| record.spec != spec || record.secret_versions != secrets.versions);
+        let next = NewGeneration { spec: &spec, labels: &item.head.labels, secret_versions: &secrets.versions, spec_changed };
         let (action, record) = match before {
             None => {
                 let app = NewApp { item: item.head.item, uid, org: &item.org, name: &item.name };

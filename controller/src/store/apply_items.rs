@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 
 use api_types::kinds::app::App;
+use api_types::kinds::edge::UserName;
 use api_types::name::{LabelKey, LabelValue, ParseError};
 use api_types::{AppName, AppSpec, EnvKey, FieldError, Host, Kind, Manifest, ObjectMeta, OrgName, OrganizationSpec, SecretValue};
 use serde_json::Value;
@@ -43,6 +44,8 @@ pub(super) struct AppItem {
     /// Without secret values.
     pub(super) spec: AppSpec,
     pub(super) secrets: BTreeMap<EnvKey, Option<SecretValue>>,
+    /// Passwords of `spec.edge.basicAuth`.
+    pub(super) passwords: BTreeMap<UserName, Option<SecretValue>>,
 }
 
 pub(super) struct DomainItem {
@@ -92,8 +95,8 @@ impl Items {
             }
             Manifest::App(object) => {
                 let (org, name) = (org(item, meta, Kind::App)?, parsed(item, "metadata.name", &meta.name)?);
-                let (spec, secrets) = split_secrets(item, object)?;
-                self.apps.push(AppItem { head, org, name, spec, secrets });
+                let (spec, secrets, passwords) = split_secrets(item, object)?;
+                self.apps.push(AppItem { head, org, name, spec, secrets, passwords });
             }
             Manifest::Domain(object) => {
                 let (org, host) = (org(item, meta, Kind::Domain)?, parsed(item, "metadata.name", &meta.name)?);
@@ -135,9 +138,12 @@ fn check_display_name(item: usize, spec: &OrganizationSpec) -> Result<(), WriteE
     Err(WriteError::invalid(item, FieldError::new("spec.displayName", message)))
 }
 
+/// A spec without secret values, the values of its secrets, and its passwords.
+type Split = (AppSpec, BTreeMap<EnvKey, Option<SecretValue>>, BTreeMap<UserName, Option<SecretValue>>);
+
 /// Checks the spec as a whole and takes the secret values out, so that nothing behind this line can
 /// store or print them by accident.
-fn split_secrets(item: usize, object: &App) -> Result<(AppSpec, BTreeMap<EnvKey, Option<SecretValue>>), WriteError> {
+fn split_secrets(item: usize, object: &App) -> Result<Split, WriteError> {
     // Again, although the API did: nothing else that writes apps can leave it out.
     let errors = api_types::check::semantic_app(&object.spec);
     if !errors.is_empty() {
@@ -146,11 +152,14 @@ fn split_secrets(item: usize, object: &App) -> Result<(AppSpec, BTreeMap<EnvKey,
     let secrets = object.spec.secrets.clone();
     let mut spec = object.spec.clone();
     spec.secrets.values_mut().for_each(|value| *value = None);
+    let users = spec.edge.basic_auth.iter().flat_map(|auth| &auth.users);
+    let passwords = users.map(|(name, user)| (name.clone(), user.password.clone())).collect();
+    spec.edge.forget_passwords();
     // jsonb refuses NUL wherever it is.
     let json = serde_json::to_value(&spec)
         .map_err(|error| WriteError::invalid(item, FieldError::new("spec", format!("it cannot be stored: {error}"))))?;
     match nul_path(&json, "spec") {
-        None => Ok((spec, secrets)),
+        None => Ok((spec, secrets, passwords)),
         Some(path) => Err(WriteError::invalid(item, FieldError::new(path, "a text must not hold the character NUL"))),
     }
 }

@@ -22,6 +22,7 @@ mod leases;
 mod nodes;
 mod observations;
 mod organizations;
+mod passwords;
 mod revisions;
 mod routes;
 mod secrets;

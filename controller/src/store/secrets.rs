@@ -19,13 +19,44 @@ use crate::keyring::{DataKey, KeyringError, Place, Sealed};
 pub(super) struct SecretChange {
     /// Version of each key afterwards.
     pub(super) versions: BTreeMap<EnvKey, i64>,
-    /// Rows to add.
-    new: Vec<(EnvKey, i64, Sealed)>,
-    data_key: i32,
+    /// Rows to add: key, version, value.
+    new: Vec<(String, i64, Sealed)>,
+    /// Last version that was given out, once it was asked for.
+    last: Option<i64>,
+    /// The organisation's newest data key, once it was asked for.
+    data_key: Option<(i32, DataKey)>,
+}
+
+impl SecretChange {
+    /// Gives a value the next version.
+    pub(super) async fn add(
+        &mut self,
+        apply: &mut Apply<'_>,
+        (item, uid): (&AppItem, Uuid),
+        key: &str,
+        value: &str,
+    ) -> Result<i64, StoreError> {
+        let last = match self.last {
+            Some(last) => last,
+            None => secret_counter(&mut apply.tx, uid).await?,
+        };
+        if self.data_key.is_none() {
+            self.data_key = Some(apply.store.data_key_newest(&mut apply.tx, &item.org).await?);
+        }
+        let version = last + 1;
+        self.last = Some(version);
+        if let Some((_, data_key)) = &self.data_key {
+            let owner = uid.to_string();
+            let place = Place { org: item.org.as_str(), owner: &owner, key, version };
+            let sealed = data_key.seal(place, value.as_bytes(), &*apply.store.inner.entropy)?;
+            self.new.push((key.to_owned(), version, sealed));
+        }
+        Ok(version)
+    }
 }
 
 #[derive(sqlx::FromRow)]
-struct SecretRow {
+pub(super) struct SecretRow {
     version: i64,
     data_key: i32,
     nonce: Vec<u8>,
@@ -45,6 +76,21 @@ impl Store {
     /// # Errors
     /// `Crypto` when it does not decrypt.
     pub async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Result<Option<SecretValue>, StoreError> {
+        let plain = self.secret_bytes(app_uid, org, key.as_str(), version).await?;
+        let text = |plain: Zeroizing<Vec<u8>>| {
+            std::str::from_utf8(&plain).map(|text| SecretValue::new(text.to_owned())).map_err(|_| KeyringError::Tampered)
+        };
+        Ok(plain.map(text).transpose()?)
+    }
+
+    /// As [`Store::secret_value`], for any key.
+    pub(super) async fn secret_bytes(
+        &self,
+        app_uid: Uuid,
+        org: &OrgName,
+        key: &str,
+        version: i64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let what = "reading a secret";
         bounded(what, async {
             let mut connection = self.pool().acquire().await.map_err(StoreError::on(what))?;
@@ -54,15 +100,13 @@ impl Store {
                 .bind(app_uid)
                 .bind(version)
                 .bind(org.as_str())
-                .bind(key.as_str())
+                .bind(key)
                 .fetch_optional(&mut *connection)
                 .await
                 .map_err(StoreError::on(what))?;
             let Some(row) = row else { return Ok(None) };
             let data_key = self.data_key_get(&mut connection, org, row.data_key).await?;
-            let plain = row.open(&data_key, org, &app_uid.to_string(), key)?;
-            let text = std::str::from_utf8(&plain).map_err(|_| KeyringError::Tampered)?;
-            Ok(Some(SecretValue::new(text.to_owned())))
+            Ok(Some(row.open(&data_key, org, &app_uid.to_string(), key)?))
         })
         .await
     }
@@ -147,9 +191,9 @@ impl Store {
 }
 
 impl SecretRow {
-    fn open(&self, data_key: &DataKey, org: &OrgName, owner: &str, key: &EnvKey) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+    fn open(&self, data_key: &DataKey, org: &OrgName, owner: &str, key: &str) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
         let sealed = Sealed { nonce: self.nonce.clone(), ciphertext: self.ciphertext.clone() };
-        data_key.open(Place { org: org.as_str(), owner, key: key.as_str(), version: self.version }, &sealed)
+        data_key.open(Place { org: org.as_str(), owner, key, version: self.version }, &sealed)
     }
 }
 
@@ -161,9 +205,7 @@ impl Apply<'_> {
         uid: Uuid,
         before: Option<&AppRecord>,
     ) -> Result<SecretChange, WriteError> {
-        let mut change = SecretChange { versions: BTreeMap::new(), new: Vec::new(), data_key: 0 };
-        let mut counter = None;
-        let mut newest = None;
+        let mut change = SecretChange { versions: BTreeMap::new(), new: Vec::new(), last: None, data_key: None };
         for (key, value) in &item.secrets {
             let current = before.and_then(|record| record.secret_versions.get(key)).copied();
             let version = match (value, current) {
@@ -174,25 +216,7 @@ impl Apply<'_> {
                     continue;
                 }
                 (Some(value), Some(current)) if self.secret_equals(item, uid, (key, current), value).await? => current,
-                (Some(value), _) => {
-                    let last = match counter {
-                        Some(last) => last,
-                        None => secret_counter(&mut self.tx, uid).await?,
-                    };
-                    counter = Some(last + 1);
-                    if newest.is_none() {
-                        newest = Some(self.store.data_key_newest(&mut self.tx, &item.org).await?);
-                    }
-                    if let Some((version, data_key)) = &newest {
-                        let owner = uid.to_string();
-                        let place = Place { org: item.org.as_str(), owner: &owner, key: key.as_str(), version: last + 1 };
-                        let sealed =
-                            data_key.seal(place, value.expose().as_bytes(), &*self.store.inner.entropy).map_err(StoreError::from)?;
-                        change.new.push((key.clone(), last + 1, sealed));
-                        change.data_key = *version;
-                    }
-                    last + 1
-                }
+                (Some(value), _) => change.add(self, (item, uid), key.as_str(), value.expose()).await?,
             };
             change.versions.insert(key.clone(), version);
         }
@@ -206,24 +230,35 @@ impl Apply<'_> {
         (key, version): (&EnvKey, i64),
         value: &SecretValue,
     ) -> Result<bool, StoreError> {
+        let plain = self.secret_plain(item, uid, (key.as_str(), version)).await?;
+        Ok(plain.is_some_and(|plain| plain.as_slice() == value.expose().as_bytes()))
+    }
+
+    /// A stored value, to compare it with a wanted one.
+    pub(super) async fn secret_plain(
+        &mut self,
+        item: &AppItem,
+        uid: Uuid,
+        (key, version): (&str, i64),
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let what = "comparing a secret";
         let row: Option<SecretRow> =
-            sqlx::query_as("SELECT version, data_key, nonce, ciphertext FROM app_secrets WHERE app_uid = $1 AND version = $2")
+            sqlx::query_as("SELECT version, data_key, nonce, ciphertext FROM app_secrets WHERE app_uid = $1 AND version = $2 AND key = $3")
                 .bind(uid)
                 .bind(version)
+                .bind(key)
                 .fetch_optional(&mut *self.tx)
                 .await
                 .map_err(StoreError::on(what))?;
-        let Some(row) = row else { return Ok(false) };
+        let Some(row) = row else { return Ok(None) };
         let data_key = self.store.data_key_get(&mut self.tx, &item.org, row.data_key).await?;
-        let plain = row.open(&data_key, &item.org, &uid.to_string(), key)?;
-        Ok(plain.as_slice() == value.expose().as_bytes())
+        Ok(Some(row.open(&data_key, &item.org, &uid.to_string(), key)?))
     }
 
     /// Writes what [`Apply::secrets_resolve`] decided; the app's row must be there.
     pub(super) async fn secrets_insert(&mut self, item: &AppItem, uid: Uuid, change: &SecretChange) -> Result<(), StoreError> {
         let what = "writing a secret";
-        let Some(last) = change.new.iter().map(|(_, version, _)| *version).max() else { return Ok(()) };
+        let (Some(last), Some((data_key, _))) = (change.last, &change.data_key) else { return Ok(()) };
         for (key, version, sealed) in &change.new {
             sqlx::query(
                 "INSERT INTO app_secrets (app_uid, version, org, key, data_key, nonce, ciphertext, created_at) \
@@ -233,7 +268,7 @@ impl Apply<'_> {
             .bind(version)
             .bind(item.org.as_str())
             .bind(key.as_str())
-            .bind(change.data_key)
+            .bind(*data_key)
             .bind(&sealed.nonce)
             .bind(&sealed.ciphertext)
             .bind(self.now)

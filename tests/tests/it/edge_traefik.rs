@@ -1,214 +1,19 @@
 //! The edge with a real Traefik: published documents, and what users then get.
-//!
-//! The engine is not in play: the table of endpoints is set by hand, its addresses are small servers on
-//! loopback. Everything from the table on is real: publisher, provider, proxy, client.
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "helpers of tests fail by panic; measured times are shown")]
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use api_types::Host;
-use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use secrecy::SecretString;
+use lab::edge::{Backend, Lab, TOKEN, binary, host, route};
 use skyswarm::clock::{SystemClock, SystemEntropy};
-use skyswarm::edge::provider::{self, ProviderConfig};
-use skyswarm::edge::publisher::{self, BoxError, EdgeHandle, Published, PublisherConfig, RouteSource};
-use skyswarm::edge::{Check, Endpoint, EndpointTable, Route};
+use skyswarm::edge::provider;
 use skyswarm::engines::traefik::process::ProcessState;
-use skyswarm::engines::traefik::{ProxyApi, Traefik, TraefikClient, TraefikConfig, TraefikError};
+use skyswarm::engines::traefik::{ProxyApi, Traefik, TraefikConfig, TraefikError};
 use skyswarm::plan::Fact;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
-const TOKEN: &str = "the-internal-token";
-
-fn uid(number: u32) -> Uuid {
-    Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 | u128::from(number))
-}
-
-fn route(app: u32, name: &str, hosts: &[&str]) -> Route {
-    Route {
-        app_uid: uid(app),
-        org: "acme".parse().expect("a name"),
-        app: name.parse().expect("a name"),
-        hosts: hosts.iter().map(|host| host.parse().expect("a host")).collect(),
-        process: "web".parse().expect("a name"),
-        releases: vec!["r1".to_owned()],
-        health: None,
-    }
-}
-
-fn host(text: &str) -> Host {
-    text.parse().expect("a host")
-}
-
-/// A server that says its name, and counts who asked.
-struct Backend {
-    address: SocketAddr,
-    hits: Arc<AtomicUsize>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Backend {
-    async fn start(name: &'static str) -> Self {
-        let hits = Arc::new(AtomicUsize::new(0));
-        let count = hits.clone();
-        let answer = move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            async move { name }
-        };
-        // Word for word what the proxy says when it has no route.
-        let missing = || async { (axum::http::StatusCode::NOT_FOUND, "404 page not found\n") };
-        let app = axum::Router::new().route("/", axum::routing::any(answer)).fallback(missing);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let address = listener.local_addr().expect("has an address");
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-        Self { address, hits, task }
-    }
-    fn endpoint(&self, app: u32) -> Endpoint {
-        Endpoint {
-            task_id: format!("t{}", self.address.port()),
-            container_id: format!("c{}", self.address.port()),
-            app_uid: uid(app),
-            process: "web".to_owned(),
-            release: "r1".to_owned(),
-            slot: 1,
-            // All of 127/8 is this machine; an address belongs to one container.
-            address: self.address,
-            ready: true,
-            since: DateTime::<Utc>::UNIX_EPOCH,
-            last_check: Check::Passed,
-        }
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Routes(Mutex<Vec<Route>>);
-
-#[async_trait]
-impl RouteSource for Routes {
-    async fn routes(&self) -> Result<Vec<Route>, BoxError> {
-        Ok(self.0.lock().expect("not poisoned").clone())
-    }
-}
-
-struct Lab {
-    routes: Arc<Routes>,
-    table: watch::Sender<Arc<EndpointTable>>,
-    edge: EdgeHandle,
-    /// What the provider serves: the publisher's documents, unless a test takes them away.
-    served: watch::Sender<Option<Arc<Published>>>,
-    cut: watch::Sender<bool>,
-    config: TraefikConfig,
-    client: TraefikClient,
-    http: reqwest::Client,
-    _folder: tempfile::TempDir,
-    cancel: CancellationToken,
-}
-
-fn binary() -> Option<PathBuf> {
-    std::env::var_os("TRAEFIK_BIN").map(PathBuf::from)
-}
-
-async fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    listener.local_addr().expect("has an address")
-}
-
-impl Lab {
-    async fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let cancel = CancellationToken::new();
-        let routes = Arc::new(Routes(Mutex::default()));
-        let table =
-            watch::Sender::new(Arc::new(EndpointTable { endpoints: BTreeMap::new(), observed_at: Some(DateTime::<Utc>::UNIX_EPOCH) }));
-        let (edge, _) = publisher::spawn(routes.clone(), table.subscribe(), PublisherConfig::default(), cancel.clone());
-        let (served, cut) = (watch::Sender::new(None), watch::Sender::new(false));
-        tokio::spawn(relay(edge.published(), cut.subscribe(), served.clone()));
-
-        let hold = ProviderConfig { hold_missing: Duration::from_millis(100), ..ProviderConfig::default() };
-        let app = provider::router(served.subscribe(), &SecretString::from(TOKEN), hold, cancel.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let provider_url = format!("http://{}", listener.local_addr().expect("has an address"));
-        tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-
-        let folder = tempfile::tempdir().expect("a folder");
-        let (web, api) = (free_port().await, free_port().await);
-        let mut config = TraefikConfig::new(folder.path().join("traefik"), web, api, provider_url, SecretString::from(TOKEN));
-        config.binary = binary();
-        let client = TraefikClient::new(api, web, table.subscribe()).expect("a client");
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
-        Self { routes, table, edge, served, cut, config, client, http, _folder: folder, cancel }
-    }
-    async fn traefik(&self) -> Traefik {
-        Traefik::start(self.config.clone(), SystemClock::shared(), Arc::new(SystemEntropy))
-            .await
-            .expect("Traefik starts (TRAEFIK_BIN or PATH)")
-    }
-    /// As the server stops: first the provider lets go of polls, then Traefik.
-    async fn stop(&self, traefik: Traefik) -> Duration {
-        self.cancel.cancel();
-        let start = Instant::now();
-        traefik.shutdown().await;
-        start.elapsed()
-    }
-    fn set_routes(&self, routes: &[Route]) {
-        *self.routes.0.lock().expect("not poisoned") = routes.to_vec();
-        self.edge.kick();
-    }
-    fn set_endpoints(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
-        let endpoints = endpoints.into_iter().map(|endpoint| (endpoint.task_id.clone(), endpoint)).collect();
-        self.table.send_replace(Arc::new(EndpointTable { endpoints, observed_at: Some(DateTime::<Utc>::UNIX_EPOCH) }));
-    }
-    /// Status and body for a host; 0 when the connection failed.
-    async fn get(&self, host: &str) -> (u16, String) {
-        self.send(reqwest::Method::GET, host).await
-    }
-    async fn send(&self, method: reqwest::Method, host: &str) -> (u16, String) {
-        match self.http.request(method, format!("http://{}/", self.config.edge_http)).header("host", host).send().await {
-            Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
-            Err(_) => (0, String::new()),
-        }
-    }
-    async fn until(&self, host: &str, status: u16) -> Duration {
-        let start = Instant::now();
-        let found = timeout(Duration::from_secs(10), async {
-            while self.get(host).await.0 != status {
-                sleep(Duration::from_millis(5)).await;
-            }
-        });
-        assert!(found.await.is_ok(), "{host} does not answer {status} but {:?}", self.get(host).await);
-        start.elapsed()
-    }
-}
-
-async fn relay(
-    mut from: watch::Receiver<Option<Arc<Published>>>,
-    mut cut: watch::Receiver<bool>,
-    to: watch::Sender<Option<Arc<Published>>>,
-) {
-    loop {
-        let now = if *cut.borrow_and_update() { None } else { from.borrow_and_update().clone() };
-        to.send_replace(now);
-        tokio::select! {
-            seen = from.changed() => if seen.is_err() { return },
-            seen = cut.changed() => if seen.is_err() { return },
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_new_route_is_live_within_half_a_second_and_its_facts_are_true() {
@@ -282,7 +87,7 @@ async fn a_removed_endpoint_gets_no_request_soon_after_and_no_request_fails() {
     let (mut first, mut second) = (a.endpoint(1), b.endpoint(1));
     // Addresses of two containers; the document refuses one address for both.
     second.address.set_ip("127.0.0.2".parse().expect("an address"));
-    let b = rebind(b, second.address).await;
+    let b = Backend::rebind(b, "b", "127.0.0.2").await;
     (first.slot, second.slot) = (1, 2);
     lab.set_endpoints([first.clone(), second.clone()]);
     lab.set_routes(&[route(1, "a", &["a.example"])]);
@@ -325,21 +130,6 @@ async fn a_removed_endpoint_gets_no_request_soon_after_and_no_request_fails() {
     println!("stopped within {:?}", lab.stop(traefik).await);
 }
 
-/// The same server on another address.
-async fn rebind(old: Backend, address: SocketAddr) -> Backend {
-    drop(old);
-    let hits = Arc::new(AtomicUsize::new(0));
-    let count = hits.clone();
-    let answer = move || {
-        count.fetch_add(1, Ordering::SeqCst);
-        async { "b" }
-    };
-    let listener = TcpListener::bind(address).await.expect("binds");
-    let app = axum::Router::new().fallback(answer);
-    let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-    Backend { address, hits, task }
-}
-
 #[tokio::test]
 async fn a_provider_that_is_not_sure_keeps_the_routes_as_they_are() {
     let (lab, a) = (Lab::new().await, Backend::start("a").await);
@@ -367,8 +157,7 @@ async fn a_provider_that_is_not_sure_keeps_the_routes_as_they_are() {
 
 #[tokio::test]
 async fn a_killed_traefik_comes_back_with_all_routes_and_a_stopped_one_does_not() {
-    let (mut lab, a) = (Lab::new().await, Backend::start("a").await);
-    lab.config.edge_https = Some(free_port().await);
+    let (lab, a) = (Lab::new().await, Backend::start("a").await);
     let traefik = lab.traefik().await;
     lab.set_endpoints([a.endpoint(1)]);
     lab.set_routes(&[route(1, "a", &["a.example"])]);

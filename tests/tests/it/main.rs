@@ -4,6 +4,7 @@
 
 mod config;
 mod deploy;
+mod edge_fields;
 mod edge_traefik;
 mod engine_contract;
 mod examples;

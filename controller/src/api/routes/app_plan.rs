@@ -55,7 +55,11 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
             let action = results.first().map_or(ApplyAction::Unchanged, |result| result.action);
             let Manifest::App(app) = manifest else { return Err(ctx.no_such_app(&name)) };
             let changed = changed_secrets(&ctx, current.as_ref(), &app.spec).await?;
-            (view::without_secrets(app.spec), action, changed)
+            // Versions as the apply would give them out: first those of secrets, then those of passwords.
+            let given = current.iter().flat_map(|record| record.secret_versions.values()).copied().max().unwrap_or(0);
+            let next = given + i64::try_from(changed.len()).unwrap_or(0);
+            let spec = ctx.backend().passwords_preview(current.as_ref(), &app.spec, next).await?;
+            (view::without_secrets(spec), action, changed)
         }
         (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new()),
         (None, None) => return Err(ctx.no_such_app(&name)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -73,6 +73,9 @@ impl Backend for Faulty {
     }
     async fn secret_value(&self, uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         self.store.secret_value(uid, org, key, version).await
+    }
+    async fn passwords_preview(&self, record: Option<&AppRecord>, spec: &AppSpec, next: i64) -> Read<AppSpec> {
+        self.store.passwords_preview(record, spec, next).await
     }
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         self.store.revision_list(uid, limit).await

@@ -13,9 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::gate::{self, Answer};
 use super::{ProxyApi, ProxyError, ProxyOverview};
-use crate::edge::document::REVISION_PREFIX;
-use crate::edge::{EndpointTable, ProbeResult, RouteFacts};
+use crate::edge::document::{REVISION_PREFIX, probe_router, tls_router};
+use crate::edge::responder::PAGE_HEADER;
+use crate::edge::{EndpointTable, ProbeResult, Route, RouteFacts, policy};
 use crate::plan::Fact;
 
 const API_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,6 +31,10 @@ pub struct TraefikClient {
     client: Client,
     api: String,
     edge: SocketAddr,
+    /// Entry point for our own requests.
+    probe: Option<SocketAddr>,
+    /// Entry point for HTTPS.
+    https: Option<SocketAddr>,
     endpoints: watch::Receiver<Arc<EndpointTable>>,
 }
 
@@ -48,7 +54,13 @@ impl TraefikClient {
             .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| ProxyError::Unreachable { what: "anything".to_owned(), message: error.to_string() })?;
-        Ok(Self { client, api: format!("http://{api}/api"), edge: reachable(edge_http), endpoints })
+        Ok(Self { client, api: format!("http://{api}/api"), edge: reachable(edge_http), probe: None, https: None, endpoints })
+    }
+
+    /// With the entry point for our own requests, and the one for HTTPS where there is one.
+    #[must_use]
+    pub fn with(self, probe: Option<SocketAddr>, https: Option<SocketAddr>) -> Self {
+        Self { probe: probe.map(reachable), https: https.map(reachable), ..self }
     }
 
     /// Asks the API; `None` for 404.
@@ -76,9 +88,33 @@ impl TraefikClient {
         if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
             return Ok(None);
         }
-        let Some(router) = self.get::<RouterInfo>(&format!("/http/routers/{key}@http")).await? else { return Ok(None) };
+        let Some(mut router) = self.router(key).await? else { return Ok(None) };
         let service = self.get::<ServiceInfo>(&format!("/http/services/{key}@http")).await?;
-        Ok(Some(facts(router, service, &self.endpoints.borrow())))
+        // The other routers of the route: they came with the same document.
+        let plain = policy::marker_of(key, &router.middlewares).is_none();
+        let tls = self.https.map(|_| (tls_router(key), true));
+        let probe = self.probe.filter(|_| !plain).map(|_| (probe_router(key), false));
+        for (name, has_policy) in tls.into_iter().chain(probe) {
+            let other = self.router(&name).await?;
+            merge(&mut router, key, other, has_policy);
+        }
+        if !router.error.is_empty() {
+            router.error.extend(self.middleware_errors(key, &router).await?);
+        }
+        Ok(Some(facts(key, router, service, &self.endpoints.borrow())))
+    }
+
+    async fn router(&self, name: &str) -> Result<Option<RouterInfo>, ProxyError> {
+        self.get::<RouterInfo>(&format!("/http/routers/{name}@http")).await
+    }
+
+    /// What the proxy says about the middlewares of a router that has an error.
+    async fn middleware_errors(&self, key: &str, router: &RouterInfo) -> Result<Vec<String>, ProxyError> {
+        let found: Vec<MiddlewareInfo> = self.get(&format!("/http/middlewares?search={key}-&per_page=100")).await?.unwrap_or_default();
+        let of_route = |info: &MiddlewareInfo| info.name.strip_prefix(key).is_some_and(|rest| rest.starts_with('-'));
+        let errors =
+            found.into_iter().filter(of_route).flat_map(|info| info.error.into_iter().map(move |error| format!("{}: {error}", info.name)));
+        Ok(errors.filter(|error| !router.error.iter().any(|known| error.ends_with(known.as_str()))).collect())
     }
 
     /// Whether the proxy has a router for the host, so that a 404 must be the app's own.
@@ -88,11 +124,13 @@ impl TraefikClient {
         found.is_ok_and(|found| found.is_some_and(|list| list.iter().any(|router| router.is_enabled() && router.rule.contains(&wanted))))
     }
 
-    async fn ask(&self, host: &Host, path: &str) -> Result<(StatusCode, Vec<u8>), String> {
+    async fn ask(&self, edge: SocketAddr, host: &Host, path: &str) -> Result<Answer, String> {
         let ask = async {
-            let request = self.client.get(format!("http://{}{path}", self.edge)).header(header::HOST, host.as_str());
+            let request = self.client.get(format!("http://{edge}{path}")).header(header::HOST, host.as_str());
             // A connection of its own: the probe is to say what a new client would see.
             let mut response = request.header(header::CONNECTION, "close").send().await.map_err(|error| chain(&error))?;
+            let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let (location, page) = (header(header::LOCATION.as_str()), header(PAGE_HEADER));
             let mut body = Vec::new();
             while body.len() < NO_ROUTER.len() + 1 {
                 match response.chunk().await {
@@ -101,9 +139,23 @@ impl TraefikClient {
                     Ok(None) | Err(_) => break,
                 }
             }
-            Ok((response.status(), body))
+            let status = response.status();
+            let no_route = status == StatusCode::NOT_FOUND && body == NO_ROUTER;
+            Ok(Answer { status: status.as_u16(), no_route, location, page })
         };
-        timeout(PROBE_TIMEOUT, ask).await.unwrap_or_else(|_| Err("timed out after 2s".to_owned()))
+        let mut answer = timeout(PROBE_TIMEOUT, ask).await.unwrap_or_else(|_| Err("timed out after 2s".to_owned()))?;
+        // Only this answer can be either's.
+        answer.no_route = answer.no_route && !self.has_router(host).await;
+        Ok(answer)
+    }
+
+    async fn probe_at(&self, edge: SocketAddr, host: &Host, health_path: Option<&str>) -> ProbeResult {
+        let path = health_path.filter(|path| path.starts_with('/')).unwrap_or("/");
+        let asked = format!("GET http://{host}{path}");
+        match self.ask(edge, host, path).await {
+            Ok(answer) => judge(&asked, answer.status, answer.no_route, health_path.is_some()),
+            Err(error) => ProbeResult { ok: false, detail: format!("{asked} through the edge failed: {error}") },
+        }
     }
 }
 
@@ -135,15 +187,23 @@ impl ProxyApi for TraefikClient {
     }
 
     async fn probe(&self, host: &Host, health_path: Option<&str>) -> ProbeResult {
-        let path = health_path.filter(|path| path.starts_with('/')).unwrap_or("/");
-        let asked = format!("GET http://{host}{path}");
-        let (status, body) = match self.ask(host, path).await {
-            Ok(answer) => answer,
-            Err(error) => return ProbeResult { ok: false, detail: format!("{asked} through the edge failed: {error}") },
-        };
-        // Only this answer can be either's.
-        let from_proxy = status == StatusCode::NOT_FOUND && body == NO_ROUTER && !self.has_router(host).await;
-        judge(&asked, status.as_u16(), from_proxy, health_path.is_some())
+        self.probe_at(self.edge, host, health_path).await
+    }
+
+    async fn probe_route(&self, route: &Route) -> Option<ProbeResult> {
+        let host = route.hosts.first()?;
+        let path = route.health.as_ref().map(|health| health.path.as_str());
+        let gate = gate::of(&route.edge, self.https.is_some());
+        let Some(inside) = self.probe.filter(|_| gate.stops_somebody()) else { return Some(self.probe(host, path).await) };
+        let mut result = self.probe_at(inside, host, path).await;
+        if result.ok {
+            let asked = format!("GET http://{host}/");
+            match self.ask(self.edge, host, "/").await.and_then(|answer| gate.check(&asked, &answer)) {
+                Ok(detail) => result.detail = format!("{}, and {detail}", result.detail),
+                Err(detail) => result = ProbeResult { ok: false, detail },
+            }
+        }
+        Some(result)
     }
 }
 
@@ -165,7 +225,24 @@ fn judge(asked: &str, status: u16, no_router: bool, has_health_path: bool) -> Pr
     ProbeResult { ok, detail }
 }
 
-fn facts(router: RouterInfo, service: Option<ServiceInfo>, table: &EndpointTable) -> RouteFacts {
+/// Adds what another router of the same route says to the first one. Whatever differs makes the route
+/// one that the proxy has not taken whole.
+fn merge(router: &mut RouterInfo, key: &str, other: Option<RouterInfo>, has_policy: bool) {
+    let Some(other) = other else {
+        router.rule.clear();
+        return;
+    };
+    let same_policy = !has_policy || policy::marker_of(key, &other.middlewares) == policy::marker_of(key, &router.middlewares);
+    if other.rule != router.rule || !same_policy {
+        router.rule.clear();
+    }
+    if !other.is_enabled() && router.is_enabled() {
+        router.status.clone_from(&other.status);
+    }
+    router.error.extend(other.error.into_iter().filter(|error| !router.error.contains(error)).collect::<Vec<_>>());
+}
+
+fn facts(key: &str, router: RouterInfo, service: Option<ServiceInfo>, table: &EndpointTable) -> RouteFacts {
     let mut errors = router.error.clone();
     if !router.is_enabled() && errors.is_empty() {
         errors.push(format!("the router is {}", router.status));
@@ -195,6 +272,7 @@ fn facts(router: RouterInfo, service: Option<ServiceInfo>, table: &EndpointTable
     let behind = |address: &SocketAddr| table.endpoints.values().find(|endpoint| endpoint.address == *address);
     let releases: BTreeSet<String> = servers.iter().filter_map(behind).map(|endpoint| endpoint.release.clone()).collect();
     RouteFacts {
+        policy: policy::marker_of(key, &router.middlewares),
         rule: router.rule,
         error: (!errors.is_empty()).then(|| errors.join("; ")),
         servers: servers.into_iter().collect(),
@@ -205,7 +283,8 @@ fn facts(router: RouterInfo, service: Option<ServiceInfo>, table: &EndpointTable
 }
 
 fn address(url: &str) -> Option<SocketAddr> {
-    url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("h2c://"))?;
+    rest.trim_end_matches('/').parse().ok()
 }
 
 /// Where a listener on all addresses is reached from here.
@@ -233,6 +312,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 struct RouterInfo {
     #[serde(default)]
     rule: String,
+    #[serde(default)]
+    middlewares: Vec<String>,
     #[serde(default)]
     status: String,
     #[serde(default)]
@@ -291,6 +372,8 @@ struct Counts {
 #[derive(Debug, Deserialize)]
 struct MiddlewareInfo {
     name: String,
+    #[serde(default)]
+    error: Vec<String>,
 }
 
 #[cfg(test)]

@@ -20,12 +20,13 @@ const NO_SERVERS: &str = r#"{"loadBalancer":{"strategy":"wrr","passHostHeader":t
 #[test]
 fn facts_tell_servers_their_state_and_their_releases() {
     let table = table([endpoint(1, "r1", "172.18.0.3:80", true), endpoint(1, "r2", "172.18.0.9:80", true)]);
-    let got = facts(parsed(ROUTER), Some(parsed(SERVICE)), &table);
+    let got = facts("a", parsed(ROUTER), Some(parsed(SERVICE)), &table);
     let addresses = |list: &[&str]| list.iter().map(|text| text.parse().expect("an address")).collect::<Vec<SocketAddr>>();
     assert_eq!(
         got,
         RouteFacts {
             rule: "Host(`a.test.io`)".to_owned(),
+            policy: None,
             error: None,
             servers: addresses(&["172.18.0.3:80", "172.18.0.4:80"]),
             down: addresses(&["172.18.0.4:80"]),
@@ -33,16 +34,16 @@ fn facts_tell_servers_their_state_and_their_releases() {
             probe: None,
         }
     );
-    assert!(facts(parsed(ROUTER), Some(parsed(NO_SERVERS)), &table).servers.is_empty());
+    assert!(facts("a", parsed(ROUTER), Some(parsed(NO_SERVERS)), &table).servers.is_empty());
 }
 
 #[test]
 fn whatever_is_wrong_is_an_error_in_the_facts() {
     let table = table([]);
-    assert_eq!(facts(parsed(BROKEN), Some(parsed(NO_SERVERS)), &table).error.as_deref(), Some("unsupported function: Hst"));
-    assert_eq!(facts(parsed(ROUTER), None, &table).error.as_deref(), Some("the router has no service"));
+    assert_eq!(facts("a", parsed(BROKEN), Some(parsed(NO_SERVERS)), &table).error.as_deref(), Some("unsupported function: Hst"));
+    assert_eq!(facts("a", parsed(ROUTER), None, &table).error.as_deref(), Some("the router has no service"));
     let odd = SERVICE.replace("172.18.0.4", "db.internal");
-    assert!(facts(parsed(ROUTER), Some(parsed(&odd)), &table).error.is_some());
+    assert!(facts("a", parsed(ROUTER), Some(parsed(&odd)), &table).error.is_some());
 }
 
 #[test]
@@ -85,4 +86,27 @@ async fn a_proxy_that_does_not_answer_is_unknown_and_never_absent() {
     assert!(client.overview().await.is_err());
     let probe = client.probe(&"a.example".parse().expect("a host"), None).await;
     assert!(!probe.ok && probe.detail.contains("refused"), "{}", probe.detail);
+}
+
+#[test]
+fn routers_of_one_route_have_to_agree() {
+    let with = |rule: &str, chain: &str| {
+        let mut router: RouterInfo = parsed(ROUTER);
+        (router.rule, router.middlewares) = (rule.to_owned(), vec![chain.to_owned()]);
+        router
+    };
+    let merged = |other: Option<RouterInfo>, has_policy: bool| {
+        let mut router = with("Host(`a.test.io`)", "a-0123456789abcdef@http");
+        merge(&mut router, "a", other, has_policy);
+        facts("a", router, Some(parsed(SERVICE)), &table([]))
+    };
+    let same = merged(Some(with("Host(`a.test.io`)", "a-tls-0123456789abcdef@http")), true);
+    assert_eq!((same.rule.as_str(), same.policy.as_deref()), ("Host(`a.test.io`)", Some("0123456789abcdef")));
+    assert_eq!(merged(Some(with("Host(`a.test.io`)", "retry@http")), false).rule, same.rule, "the probe's router has no policy");
+    assert_eq!(merged(None, true).rule, "");
+    assert_eq!(merged(Some(with("Host(`a.test.io`)", "retry@http")), true).rule, "");
+    assert_eq!(merged(Some(with("Host(`b.test.io`)", "a-tls-0123456789abcdef@http")), true).rule, "");
+    let mut broken = with("Host(`a.test.io`)", "a-tls-0123456789abcdef@http");
+    (broken.status, broken.error) = ("disabled".to_owned(), vec!["no".to_owned()]);
+    assert_eq!(merged(Some(broken), true).error.as_deref(), Some("no"));
 }

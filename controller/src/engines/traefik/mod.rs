@@ -8,6 +8,7 @@
 pub mod binary;
 pub mod client;
 pub mod fake;
+mod gate;
 mod leftover;
 mod log;
 pub mod process;
@@ -16,7 +17,7 @@ pub mod static_config;
 use api_types::Host;
 use async_trait::async_trait;
 
-use crate::edge::{ProbeResult, RouteFacts};
+use crate::edge::{ProbeResult, Route, RouteFacts};
 use crate::plan::Fact;
 
 pub use client::TraefikClient;
@@ -71,4 +72,11 @@ pub trait ProxyApi: Send + Sync + 'static {
     /// Asks an app through the edge. With a health path it wants a status from 200 to 399; without one, any
     /// answer that is the app's and not the proxy's.
     async fn probe(&self, host: &Host, health_path: Option<&str>) -> ProbeResult;
+    /// Asks an app through the edge as its route wants: where clients are stopped (password, allow list,
+    /// redirect, maintenance), that they are, and that the app answers behind that. `None` when the route
+    /// has no host. One host stands for all: they are one rule of one router.
+    async fn probe_route(&self, route: &Route) -> Option<ProbeResult> {
+        let host = route.hosts.first()?;
+        Some(self.probe(host, route.health.as_ref().map(|health| health.path.as_str())).await)
+    }
 }

@@ -63,7 +63,7 @@ pub enum TraefikError {
         source: std::io::Error,
     },
     /// The API would be open to others.
-    #[error("Traefik's API has no password: {address} must be a loopback address")]
+    #[error("Traefik has no password at {address}: it must be a loopback address")]
     OpenApi {
         /// The address.
         address: SocketAddr,
@@ -132,8 +132,9 @@ impl Traefik {
     /// # Errors
     /// See [`TraefikError`]; nothing is left running then.
     pub async fn start(config: TraefikConfig, clock: SharedClock, entropy: SharedEntropy) -> Result<Self, TraefikError> {
-        if !config.api.ip().is_loopback() {
-            return Err(TraefikError::OpenApi { address: config.api });
+        // The API has no password, and our own requests pass by those of apps.
+        if let Some(address) = [Some(config.api), config.edge_probe].into_iter().flatten().find(|address| !address.ip().is_loopback()) {
+            return Err(TraefikError::OpenApi { address });
         }
         let binary = binary::find(config.binary.as_deref(), std::env::var_os("PATH").as_deref())?;
         let version = binary::version(&binary, &version_output(&binary).await?)?;
@@ -298,6 +299,7 @@ async fn end(child: &mut Child) {
 async fn check_ports(config: &TraefikConfig) -> Result<(), TraefikError> {
     let mut wanted = vec![(config.edge_http, "HTTP for apps"), (config.api, "its API")];
     wanted.extend(config.edge_https.map(|address| (address, "HTTPS for apps")));
+    wanted.extend(config.edge_probe.map(|address| (address, "our own requests")));
     for (address, purpose) in wanted {
         let listener = tokio::net::TcpListener::bind(address).await;
         drop(listener.map_err(|source| TraefikError::Listen { address, purpose, source })?);

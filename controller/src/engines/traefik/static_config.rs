@@ -24,6 +24,8 @@ pub struct TraefikConfig {
     pub edge_http: SocketAddr,
     /// Where apps are reached by HTTPS.
     pub edge_https: Option<SocketAddr>,
+    /// Where our own requests to apps go, on loopback; nowhere when absent.
+    pub edge_probe: Option<SocketAddr>,
     /// Its API; must be a loopback address, since the API has no password.
     pub api: SocketAddr,
     /// Address of the provider, such as `http://127.0.0.1:7080`; the path is added.
@@ -48,6 +50,7 @@ impl TraefikConfig {
             data_dir,
             edge_http,
             edge_https: None,
+            edge_probe: None,
             api,
             provider_url,
             provider_token,
@@ -63,6 +66,11 @@ impl TraefikConfig {
 /// configuration with a key that they do not know.
 const ALIAS_HEADERS_SINCE: Version = Version(3, 7, 15);
 
+/// Name of the entry point for HTTPS. Its routers say that they take TLS connections.
+pub const HTTPS: &str = "websecure";
+/// Name of the entry point for our own requests.
+pub const PROBE: &str = "probe";
+
 /// Renders the configuration as JSON, which Traefik reads as YAML. `instance` names this start.
 pub fn render(config: &TraefikConfig, version: Version, instance: &str) -> Value {
     let mut entry_points = json!({
@@ -71,12 +79,10 @@ pub fn render(config: &TraefikConfig, version: Version, instance: &str) -> Value
         "traefik": { "address": config.api.to_string() },
     });
     if let Some(https) = config.edge_https {
-        let mut point = entry_point(config, https, version);
-        if !point["http"].is_object() {
-            point["http"] = json!({});
-        }
-        point["http"]["tls"] = json!({});
-        entry_points["websecure"] = point;
+        entry_points[HTTPS] = entry_point(config, https, version);
+    }
+    if let Some(probe) = config.edge_probe {
+        entry_points[PROBE] = json!({ "address": probe.to_string() });
     }
     json!({
         "global": { "checkNewVersion": false, "sendAnonymousUsage": false },
@@ -138,6 +144,7 @@ mod tests {
             SecretString::from("token"),
         );
         config.edge_https = Some("[::]:443".parse().expect("an address"));
+        config.edge_probe = Some("127.0.0.1:7082".parse().expect("an address"));
         insta::assert_json_snapshot!("newest", render(&config, Version(3, 7, 15), "start-1"));
         let old = render(&config, Version(3, 0, 0), "start-1");
         assert!(!old.to_string().contains("aliasHeaders"), "an older Traefik would refuse to start");

@@ -140,6 +140,8 @@ impl Desired {
             process: process.clone(),
             releases,
             health: spec.health.clone(),
+            protocol: spec.protocol,
+            edge: self.target.spec.edge.clone(),
         })
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::desired::Desired;
 use super::names;
 use super::render;
-use crate::edge::{Endpoint, Route, RouteFacts, document};
+use crate::edge::{Endpoint, Route, RouteFacts, document, policy};
 use crate::engines::swarm::{Network, Secret, Service, Task, labels};
 use crate::plan::Fact;
 
@@ -86,7 +86,7 @@ pub enum EdgeModel {
     Absent,
     /// The proxy has a route.
     Serves {
-        /// Whether the router has exactly the wanted hosts and no error.
+        /// Whether the routers have exactly the wanted hosts, do what `spec.edge` says, and have no error.
         hosts_current: bool,
         /// Backends by release.
         backends: BTreeMap<String, u32>,
@@ -287,6 +287,7 @@ fn edge(desired: &Desired, observed: &Observed) -> EdgeModel {
             None => strangers += 1,
         }
     }
-    let hosts_current = facts.error.is_none() && facts.rule == document::rule(&desired.hosts);
+    let current = facts.rule == document::rule(&desired.hosts) && facts.policy == policy::marker(&desired.target.spec.edge);
+    let hosts_current = facts.error.is_none() && current;
     EdgeModel::Serves { hosts_current, backends, strangers }
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use api_types::Host;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -87,11 +86,9 @@ impl Observer {
         let owner = &desired.owner;
         let mut facts = self.proxy.route_facts(&route_key(owner.uid, &owner.org, &owner.app)).await;
         if let (Fact::Known(facts), Some(route), false) = (&mut facts, route.known(), desired.deleting)
-            && let Some(host) = probe_host(&route.hosts)
             && !facts.servers.is_empty()
         {
-            let path = route.health.as_ref().map(|health| health.path.as_str());
-            facts.probe = Some(self.proxy.probe(host, path).await);
+            facts.probe = self.proxy.probe_route(route).await;
         }
         facts
     }
@@ -102,11 +99,6 @@ impl Observer {
         observed.nodes = tasks.filter_map(|task| nodes.get(&task.node_id).map(|name| (task.node_id.clone(), name.clone()))).collect();
         observed
     }
-}
-
-/// One host stands for all: they are one rule of one router.
-fn probe_host(hosts: &[Host]) -> Option<&Host> {
-    hosts.first()
 }
 
 fn fact<T>(result: EngineResult<T>, failure: &mut Option<EngineError>) -> Fact<T> {

@@ -40,7 +40,7 @@ pub enum Step {
     /// Change the scale of a release.
     ScaleService { process: ProcessName, release: String, from: u32, to: u32, current: bool },
     /// Publish where requests go.
-    PublishRoute { route: Route, previous_too: bool },
+    PublishRoute { route: Box<Route>, previous_too: bool },
     /// Take the app off the edge.
     WithdrawRoute,
     /// Remove a service that is not wanted any more.
@@ -89,7 +89,9 @@ impl fmt::Display for Step {
             Self::PublishRoute { route, previous_too } => {
                 let hosts: Vec<&str> = route.hosts.iter().map(api_types::Host::as_str).collect();
                 let which = if *previous_too { " (previous release too)" } else { "" };
-                write!(f, "route {} to {}{which}", hosts.join(", "), route.process)
+                write!(f, "route {} to {}{which}", hosts.join(", "), route.process)?;
+                let words = route.edge.words();
+                if words.is_empty() { Ok(()) } else { write!(f, " with {}", words.join(", ")) }
             }
             Self::WithdrawRoute => f.write_str("take the app off the edge"),
             Self::RemoveService { process, .. } => write!(f, "remove service {process}"),
@@ -316,7 +318,7 @@ fn next_of_route(desired: &Desired, model: &Model) -> Option<Step> {
     if model.route == route {
         return None;
     }
-    Some(route.map_or(Step::WithdrawRoute, |route| Step::PublishRoute { route, previous_too }))
+    Some(route.map_or(Step::WithdrawRoute, |route| Step::PublishRoute { route: Box::new(route), previous_too }))
 }
 
 /// Scales the release up and the old ones down, never below the wanted number of ready tasks.

@@ -50,6 +50,8 @@ pub struct AppReconciler {
     pub events: EventSender,
     /// Scheme and port of the edge, for URLs.
     pub edge: (&'static str, u16),
+    /// Port of the edge for HTTPS, when it has one.
+    pub https_port: Option<u16>,
     /// Until when (monotonic) nothing is removed or scaled down: right after the engine came back its
     /// lists may still show what was before.
     pub quiet_until: Arc<Mutex<Duration>>,
@@ -206,6 +208,7 @@ impl AppReconciler {
             image_error: image_error.as_ref(),
             previous: &rows.record.status,
             edge: self.edge,
+            https_port: self.https_port,
             now: self.clock.now(),
         });
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use api_types::kinds::app::{AppSpec, ProcessSpec};
+use api_types::kinds::edge::Protocol;
 use api_types::{AppName, EnvKey, OrgName, ProcessName};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -74,6 +75,9 @@ struct Template<'a> {
     port: Option<u16>,
     health: Option<&'a str>,
     dnsrr: bool,
+    // Left out when it is what it always was: an upgrade of the platform restarts nothing.
+    #[serde(skip_serializing_if = "Protocol::is_default")]
+    protocol: Protocol,
 }
 
 /// Renders one process. `image` is the resolved reference.
@@ -104,6 +108,7 @@ pub fn process(
         port,
         health: health.as_deref(),
         dnsrr: owner.dnsrr,
+        protocol: process.protocol,
     };
     let release = short_hash(&template);
 

@@ -41,7 +41,7 @@ impl Model {
                 }
             }
             Step::PublishRoute { route, .. } => {
-                self.route = Some(route.clone());
+                self.route = Some(route.as_ref().clone());
                 self.edge_follows();
             }
             Step::WithdrawRoute => self.route = None,

@@ -32,6 +32,8 @@ pub struct Inputs<'a> {
     pub previous: &'a AppStatus,
     /// Scheme and port under which the edge is reached, such as `("http", 8080)`.
     pub edge: (&'a str, u16),
+    /// Port of the edge for HTTPS, when it has one.
+    pub https_port: Option<u16>,
     /// Now.
     pub now: DateTime<Utc>,
 }
@@ -119,7 +121,9 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
         let Said(_, status, reason, message) = routed(inputs);
         return say(if status == Unknown { Unknown } else { False }, reason, message);
     }
-    if has_route {
+    if has_route && desired.target.spec.edge.maintenance().is_some() {
+        say(True, Reason::Maintenance, format!("generation {} answers, behind the maintenance page", desired.generation))
+    } else if has_route {
         say(True, Reason::Serving, format!("generation {} answers through the edge", desired.generation))
     } else {
         say(True, Reason::Running, format!("all tasks of generation {} run", desired.generation))
@@ -267,7 +271,20 @@ fn routed(inputs: &Inputs<'_>) -> Said {
         return say(False, Reason::NoBackends, format!("{name} is scaled to zero; requests are answered with 503"));
     }
     if verdict::is_routed(desired, inputs.observed, model) {
-        return say(True, Reason::RouteLive, format!("requests for {} reach {} tasks of {name}", join(desired), facts.servers.len()));
+        let (hosts, tasks) = (join(desired), facts.servers.len());
+        let spec = &desired.target.spec.edge;
+        if spec.maintenance().is_some() {
+            let text = format!(
+                "requests for {hosts} get the maintenance page, as spec.edge.maintenance asks; behind it are {tasks} tasks of {name}"
+            );
+            return say(True, Reason::Maintenance, text);
+        }
+        let unmet = if spec.https.is_some() && inputs.https_port.is_none() {
+            "; spec.edge.https is not in force, since the edge has no HTTPS (skyswarm up --edge-https)"
+        } else {
+            ""
+        };
+        return say(True, Reason::RouteLive, format!("requests for {hosts} reach {tasks} tasks of {name}{unmet}"));
     }
     if facts.servers.is_empty() {
         return say(False, Reason::NoBackends, format!("no task of {name} is ready to take requests"));
@@ -285,8 +302,11 @@ fn join(desired: &Desired) -> String {
     desired.hosts.iter().map(api_types::Host::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// The generation whose tasks alone get the requests now.
+/// The generation whose tasks alone get the requests now; none does while clients get the maintenance page.
 fn serving(inputs: &Inputs<'_>) -> Option<i64> {
+    if inputs.desired.target.spec.edge.maintenance().is_some() {
+        return None;
+    }
     verdict::is_routed(inputs.desired, inputs.observed, inputs.model).then_some(inputs.desired.target.generation)
 }
 
@@ -310,7 +330,10 @@ fn urls(inputs: &Inputs<'_>) -> Vec<String> {
     if inputs.desired.target.spec.routed_process().is_none() {
         return Vec::new();
     }
-    let (scheme, port) = inputs.edge;
+    let (scheme, port) = match inputs.https_port {
+        Some(port) if inputs.desired.target.spec.edge.redirects() => ("https", port),
+        _ => inputs.edge,
+    };
     let suffix = match (scheme, port) {
         ("http", 80) | ("https", 443) => String::new(),
         _ => format!(":{port}"),

@@ -20,6 +20,8 @@ fn route(app: &AppRecord, hosts: &[&str]) -> Route {
         process: "web".parse().expect("a process"),
         releases: vec!["abc1234".to_owned()],
         health: None,
+        protocol: api_types::kinds::edge::Protocol::Http,
+        edge: api_types::kinds::edge::EdgeSpec::default(),
     }
 }
 

@@ -128,3 +128,52 @@ async fn roles_that_start_at_once_share_one_key_and_one_token(pool: PgPool) {
     assert_eq!(tokens.len(), 1);
     assert!(tokens[0].len() >= 43);
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn passwords_of_the_edge_are_kept_as_hashes_by_version(pool: PgPool) {
+    let store = acme(&pool).await;
+    let keys = tempfile::tempdir().expect("a folder");
+    store.open_keyring(&keys.path().join("key")).await.expect("opens");
+    let with = |password: serde_json::Value| {
+        app("shop", json!({"secrets": {"KEY": "x"}, "edge": {"basicAuth": {"users": {"ana": {"password": password}}}}}))
+    };
+    let version = async || {
+        let shop = record(&store, "shop").await;
+        let auth = shop.spec.edge.basic_auth.expect("is there");
+        (shop.generation, auth.users.values().next().expect("one").password_version)
+    };
+    let errors = invalid(apply(&store, &[with(json!(null))]).await);
+    assert_eq!(errors[0].1, "spec.edge.basicAuth.users.ana.password");
+    assert_eq!(action(&store, with(json!(CANARY))).await, ApplyAction::Created);
+    assert_eq!(version().await, (1, 2), "versions count over all secrets of an app");
+    // What is read back can be applied, and the same password is no change.
+    for same in [json!(null), json!(CANARY)] {
+        assert_eq!(action(&store, with(same)).await, ApplyAction::Unchanged);
+    }
+    let dump = dump(&pool).await;
+    assert!(!dump.contains(CANARY) && !dump.contains("$2y$"), "{dump}");
+    let shop = record(&store, "shop").await;
+    assert_eq!(store.passwords_preview(Some(&shop), &shop.spec, 9).await.expect("previews"), shop.spec);
+    let epoch = store.lease_acquire("controller", "me", std::time::Duration::from_secs(60)).await.expect("acquires").expect("is free");
+    let route = crate::edge::Route {
+        app_uid: shop.uid,
+        org: shop.org.clone(),
+        app: shop.name.clone(),
+        hosts: vec!["shop.example.com".parse().expect("a host")],
+        process: "web".parse().expect("a name"),
+        releases: Vec::new(),
+        health: None,
+        protocol: api_types::kinds::edge::Protocol::Http,
+        edge: shop.spec.edge.clone(),
+    };
+    store.route_put(&route, epoch).await.expect("writes");
+    let inputs = store.edge_inputs().await.expect("reads");
+    let hash = inputs.passwords.get(shop.uid, 2).expect("is known").to_owned();
+    assert!(bcrypt::verify(CANARY, &hash).expect("is a hash"));
+    assert_eq!(action(&store, with(json!("another"))).await, ApplyAction::Configured);
+    assert_eq!(version().await, (2, 3));
+    // A hash that does not decrypt closes its app and stops nothing else.
+    sqlx::query("UPDATE app_secrets SET ciphertext = ciphertext || 'x'::bytea").execute(&pool).await.expect("writes");
+    let inputs = store.edge_inputs().await.expect("reads");
+    assert_eq!((inputs.routes.len(), inputs.passwords.get(shop.uid, 2)), (1, None));
+}

@@ -55,6 +55,8 @@ async fn desired_state_notifies_and_status_does_not(pool: PgPool) {
         process: "web".parse().expect("a process"),
         releases: Vec::new(),
         health: None,
+        protocol: api_types::kinds::edge::Protocol::Http,
+        edge: api_types::kinds::edge::EdgeSpec::default(),
     };
     store.route_put(&route, epoch).await.expect("writes");
     assert_eq!(next(&mut hints).await, StoreHint::Changed(Topic::Routes));

@@ -157,9 +157,10 @@ impl World {
         let route = desired.route(vec![release]).expect("it has hosts");
         let servers: Vec<SocketAddr> = self.endpoints().iter().filter(|e| e.ready).map(|e| e.address).collect();
         let rule = route.hosts.iter().map(|host| format!("Host(`{host}`)")).collect::<Vec<_>>().join(" || ");
+        let policy = crate::edge::policy::marker(&route.edge);
         self.observed.route = Fact::Known(route);
         let probe = Some(ProbeResult { ok: !servers.is_empty(), detail: "GET / answered 200".into() });
-        self.observed.edge = Fact::Known(RouteFacts { rule, error: None, servers, down: Vec::new(), releases: Vec::new(), probe });
+        self.observed.edge = Fact::Known(RouteFacts { rule, policy, servers, probe, ..RouteFacts::default() });
         self
     }
 

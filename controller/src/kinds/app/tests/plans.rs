@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::fixtures::{World, lines, process, spec, web};
 use crate::engines::swarm::labels;
+use crate::kinds::app::model::EdgeModel;
 use crate::kinds::app::plan::{Gate, Step};
 use crate::plan::Fact;
 
@@ -227,4 +228,41 @@ fn moving_a_domain_publishes_a_route_and_nothing_else() {
     assert_snapshot!(lines(&world.plan()), @r"
     route shop-acme.apps.localhost, shop.example.com to web
     ");
+}
+
+#[test]
+fn what_the_edge_does_changes_by_one_route_and_no_task() {
+    let mut spec = web(1);
+    let edge = serde_json::json!({
+        "basicAuth": {"users": {"ana": {"passwordVersion": 1}}}, "allowFrom": ["192.0.2.0/24", "::1"],
+        "https": {"redirect": true, "hsts": {"maxAgeDays": 30}}, "maxRequestBody": "50Mi", "sticky": {}, "maintenance": {},
+    });
+    spec.edge = serde_json::from_value(edge).expect("valid");
+    let world = World::of(web(1)).resolved().verdict(VerdictPhase::Ready).running().then(spec.clone());
+    assert_snapshot!(lines(&world.plan()), @r"
+    route shop-acme.apps.localhost to web with a maintenance page, redirect to HTTPS, HSTS for 30 days, basic authentication (1 user), an allow list (2 ranges), bodies of at most 50Mi, sticky sessions
+    [waiting for the proof that the tasks serve]
+    ");
+    // A proxy that has the route, but still does what it did before, has not taken it.
+    let mut world = world.route_follows();
+    assert!(world.plan().steps.is_empty());
+    let Fact::Known(facts) = &mut world.observed.edge else { panic!("it is known") };
+    facts.policy = None;
+    assert!(matches!(world.model().edge, EdgeModel::Serves { hosts_current: false, .. }));
+    // A new password is a new version.
+    let mut newer = spec;
+    newer.edge = serde_json::from_value(serde_json::json!({"basicAuth": {"users": {"ana": {"passwordVersion": 2}}}})).expect("valid");
+    assert_ne!(crate::edge::policy::marker(&newer.edge), crate::edge::policy::marker(&world.newest.spec.edge));
+}
+
+#[test]
+fn another_protocol_is_another_release_and_the_usual_one_is_not() {
+    let release = |protocol: serde_json::Value| {
+        let mut value = serde_json::to_value(web(1)).expect("serialises");
+        value["processes"]["web"]["protocol"] = protocol;
+        let spec = serde_json::from_value(value).expect("valid");
+        World::of(spec).resolved().desired().target.processes.values().next().expect("one").release.clone()
+    };
+    let usual = World::of(web(1)).resolved().desired().target.processes.values().next().expect("one").release.clone();
+    assert_eq!(release(serde_json::json!("http")), usual);
 }

@@ -25,6 +25,7 @@ fn told(world: &World) -> AppStatus {
         image_error: None,
         previous: &AppStatus::default(),
         edge: ("http", 8080),
+        https_port: None,
         now: start() + Duration::seconds(1),
     })
 }
