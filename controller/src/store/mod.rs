@@ -46,6 +46,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use error::{StoreError, WriteError};
+pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::keyring::Keyring;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{Object, ObjectResult, WriteParams};
 use crate::api::admission::admit_put;
 use crate::api::auth::{Reads, TenantCtx, Writes};
-use crate::api::docs::{Examples, Tag, describe};
+use crate::api::docs::{Examples, Tag, answers, describe};
 use crate::api::error::ApiResult;
 use crate::api::extract::{IfMatch, Name, Params, RawBody, bad_request, excerpt, version};
 use crate::api::state::SharedCore;
@@ -38,13 +38,9 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .answer_example(200, examples::app())
         .answer_example(201, examples::app())
     })
-    .delete_with(delete, |mut op| {
-        let responses = op.inner_mut().responses.get_or_insert_default();
-        if let Some(accepted) = responses.responses.shift_remove(&aide::openapi::StatusCode::Code(200)) {
-            responses.responses.insert(aide::openapi::StatusCode::Code(202), accepted);
-        }
+    .delete_with(delete, |op| {
         describe(
-            op,
+            answers(op, 202),
             Tag::Apps,
             "deleteApp",
             "Delete an app",
@@ -111,8 +107,8 @@ async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiR
     let text = params.label_selector.unwrap_or_default();
     let terms = selector(&text)?;
     let records = ctx.backend().app_list(Some(&ctx.org)).await?;
-    let items = records.into_iter().filter(|record| selects(&terms, &record.labels)).map(view::app).collect();
-    Ok(Json(List { items }))
+    let items: Vec<App> = records.into_iter().filter(|record| selects(&terms, &record.labels)).map(view::app).collect();
+    Ok(Json(List::from(items)))
 }
 
 fn object(status: StatusCode, app: App) -> Object<App> {
