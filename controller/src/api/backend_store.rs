@@ -1,15 +1,17 @@
 //! The real store behind the API's trait: every method is the store's of the same name.
 
+use std::collections::BTreeSet;
+
 use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Revision, Store, WriteContext};
+use crate::store::{AppRecord, Change, Revision, Store, WriteContext};
 
 #[async_trait]
 impl Backend for Store {
@@ -39,6 +41,18 @@ impl Backend for Store {
     }
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         Store::app_scale(self, org, name, req, cx).await
+    }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        Store::app_change(self, org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        Store::app_restart(self, org, name, what, cx).await
     }
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         Store::secret_value(self, app_uid, org, key, version).await

@@ -1,18 +1,19 @@
 //! The real store, and between it and the API the failures that a test asks for.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Revision, Store, StoreError, WriteContext};
+use crate::store::{AppRecord, Change, Revision, Store, StoreError, WriteContext};
 
 /// How a call fails, when it does.
 pub(super) struct Faulty {
@@ -70,6 +71,18 @@ impl Backend for Faulty {
     }
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         self.store.app_scale(org, name, req, cx).await
+    }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_change(org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        self.store.app_restart(org, name, what, cx).await
     }
     async fn secret_value(&self, uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         self.store.secret_value(uid, org, key, version).await
