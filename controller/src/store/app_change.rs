@@ -50,8 +50,8 @@ impl Store {
         apply.settings = super::settings::snapshot(&mut apply.tx).await?;
         let Some(record) = app_lock(&mut apply.tx, org, name).await? else { return Ok(None) };
         check_not_deleting(0, &record)?;
-        let manifest = change(&record)
-            .map_err(|errors| WriteError::Invalid { errors: errors.into_iter().map(|error| (0, error)).collect() })?;
+        let manifest =
+            change(&record).map_err(|errors| WriteError::Invalid { errors: errors.into_iter().map(|error| (0, error)).collect() })?;
         let items = Items::parse(std::slice::from_ref(&manifest))?;
         apply.apps(&items.apps).await?;
         apply.refuse_errors()?;

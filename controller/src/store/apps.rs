@@ -222,7 +222,8 @@ impl Store {
             if spec == record.spec {
                 return Ok(Some(record));
             }
-            let written = NewGeneration { spec: &spec, ..NewGeneration::of(&record) }.update(&mut tx, &record, self.inner.clock.now(), cx).await?;
+            let written =
+                NewGeneration { spec: &spec, ..NewGeneration::of(&record) }.update(&mut tx, &record, self.inner.clock.now(), cx).await?;
             finish(tx, cx).await?;
             Ok(Some(written))
         })

@@ -35,7 +35,8 @@ async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
     assert_eq!(app["metadata"]["labels"], json!({"team": "acme"}));
     assert_eq!(app["metadata"]["generation"], 2);
 
-    let removed = patch(&api, "", &json!({"spec": {"env": {"A": null, "NONE": null}, "secrets": {"KEY": null, "OTHER": "x"}}})).await.json();
+    let removed =
+        patch(&api, "", &json!({"spec": {"env": {"A": null, "NONE": null}, "secrets": {"KEY": null, "OTHER": "x"}}})).await.json();
     assert_eq!((&removed["spec"]["env"], &removed["spec"]["secrets"]), (&json!({"B": "2"}), &json!({"OTHER": null})));
     let same = patch(&api, "", &json!({"spec": {"env": {"B": "2"}}})).await.json();
     assert_eq!(same["metadata"]["generation"], 3, "nothing changed, so there is no new generation");
@@ -47,7 +48,10 @@ async fn what_a_patch_makes_is_checked_as_a_whole_and_nothing_is_written() {
     let api = Harness::new().await;
     let before = api.everything().await;
     let bad = patch(&api, "", &json!({"spec": {"processes": {"web": {"replicas": "many"}}, "nonsense": 1}})).await;
-    assert_eq!((bad.status, bad.paths()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["spec.nonsense".into(), "spec.processes.web.replicas".into()]));
+    assert_eq!(
+        (bad.status, bad.paths()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["spec.nonsense".into(), "spec.processes.web.replicas".into()])
+    );
     assert_eq!(patch(&api, "", &json!({"metadata": {"name": "other"}})).await.paths(), ["metadata.name"]);
     assert_eq!(patch(&api, "", &json!({"metadata": {"org": "rival"}})).await.paths(), ["metadata.org"]);
     assert_eq!(patch(&api, "", &json!({"spec": {"processes": null}})).await.paths(), ["spec.processes"]);

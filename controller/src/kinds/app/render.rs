@@ -81,12 +81,7 @@ struct Template<'a> {
 }
 
 /// Renders one process. `image` is the resolved reference.
-pub fn process(
-    owner: &Owner,
-    revision: &Revision,
-    image: &str,
-    (name, process): (&ProcessName, &ProcessSpec),
-) -> ProcessTarget {
+pub fn process(owner: &Owner, revision: &Revision, image: &str, (name, process): (&ProcessName, &ProcessSpec)) -> ProcessTarget {
     let port = process.port.map(std::num::NonZeroU16::get);
     let health = process.health.as_ref().and_then(|health| serde_json::to_string(health).ok());
     let secrets = secret_mounts(owner, &revision.secret_versions);
