@@ -186,7 +186,7 @@ pub async fn unset(session: &Session, args: UnsetArgs) -> Result<()> {
     let spec = &target.app.spec;
     let known: Vec<&str> =
         if field == "env" { spec.env.keys().map(EnvKey::as_str).collect() } else { spec.secrets.keys().map(EnvKey::as_str).collect() };
-    for key in keys.keys.iter().filter(|key| !known.contains(&key.as_str())) {
+    if let Some(key) = keys.keys.iter().find(|key| !known.contains(&key.as_str())) {
         let hint = match check::closest(key.as_str(), known.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None if known.is_empty() => "it has none".to_owned(),
