@@ -1,6 +1,6 @@
 //! Bodies of requests and answers that are not objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -125,6 +125,15 @@ pub struct ScaleRequest {
     /// Makes the write conditional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
+}
+
+/// Which processes of an app are to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartRequest {
+    /// Process types; all when there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub processes: BTreeSet<ProcessName>,
 }
 
 /// One generation of an app, as its history shows it.

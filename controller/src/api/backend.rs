@@ -7,14 +7,16 @@
 use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::store::{AppRecord, NewToken, Revision, StoreError, TokenLookup, WriteContext, WriteError};
+use crate::store::{AppRecord, Change, NewToken, Revision, StoreError, TokenLookup, WriteContext, WriteError};
 
 /// Result of a read.
 pub type Read<T> = Result<T, StoreError>;
@@ -51,6 +53,16 @@ pub trait Backend: Send + Sync + 'static {
     -> Write<Option<AppRecord>>;
     /// Changes replicas; `None` when there is no such app.
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>>;
+    /// Applies what a function makes of an app; `None` when there is no such app.
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>>;
+    /// Counts a restart of these process types, all when there are none; `None` when there is no such app.
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>>;
     /// A stored secret, to compare with a wanted one.
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>>;
     /// Newest first.

@@ -3,7 +3,9 @@
 use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -11,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, NewToken, Revision, Store, TokenLookup, WriteContext};
+use crate::store::{AppRecord, Change, NewToken, Revision, Store, TokenLookup, WriteContext};
 
 #[async_trait]
 impl Backend for Store {
@@ -56,6 +58,18 @@ impl Backend for Store {
     }
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         Store::app_scale(self, org, name, req, cx).await
+    }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        Store::app_change(self, org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        Store::app_restart(self, org, name, what, cx).await
     }
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         Store::secret_value(self, app_uid, org, key, version).await

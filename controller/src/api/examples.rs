@@ -105,6 +105,12 @@ pub(super) fn app() -> Value {
         },
     })
 }
+pub(super) fn app_patch() -> Value {
+    json!({"spec": {"env": {"LOG_LEVEL": "debug", "OLD": null}}})
+}
+pub(super) fn restart() -> Value {
+    json!({"processes": ["web"]})
+}
 pub(super) fn app_deleting() -> Value {
     let mut app = app();
     if let Some(metadata) = app.get_mut("metadata").and_then(Value::as_object_mut) {

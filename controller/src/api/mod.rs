@@ -22,6 +22,7 @@ pub mod error;
 mod examples;
 mod extract;
 mod layers;
+mod merge_patch;
 mod metrics;
 pub mod openapi;
 mod routes;

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Object, ObjectResult, WriteParams};
+use super::{ChangeParams, Object, ObjectResult, app_change};
 use crate::api::admission::admit_put;
 use crate::api::auth::{Reads, TenantCtx, Writes};
 use crate::api::docs::{Examples, Tag, answers, describe};
@@ -38,6 +38,7 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .answer_example(200, examples::app())
         .answer_example(201, examples::app())
     })
+    .patch_with(app_change::patch, app_change::describe_patch)
     .delete_with(delete, |op| {
         describe(
             answers(op, 202),
@@ -111,7 +112,7 @@ async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiR
     Ok(Json(List::from(items)))
 }
 
-fn object(status: StatusCode, app: App) -> Object<App> {
+pub(super) fn object(status: StatusCode, app: App) -> Object<App> {
     Object::with(status, app.metadata.resource_version.clone(), app)
 }
 
@@ -137,13 +138,13 @@ pub(super) fn condition(manifest: &mut Manifest, if_match: Option<i64>) -> ApiRe
 async fn put(
     ctx: TenantCtx<Writes>,
     Name(name): Name<AppName>,
-    Params(params): Params<WriteParams>,
+    Params(params): Params<ChangeParams>,
     IfMatch(if_match): IfMatch,
     RawBody(body, _): RawBody<App>,
 ) -> ObjectResult<App> {
     let mut manifest = admit_put(&body, Kind::App, name.as_str(), Some(&ctx.org))?;
     condition(&mut manifest, if_match)?;
-    let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes("apply", params.dry_run)).await?;
+    let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes(params.source("apply")?, params.dry_run)).await?;
     let created = results.first().is_some_and(|result| result.action == ApplyAction::Created);
     if params.dry_run
         && let Manifest::App(app) = manifest

@@ -1,12 +1,13 @@
 //! The real store, and between it and the API the failures that a test asks for.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, NewToken, Revision, Store, StoreError, TokenLookup, WriteContext};
+use crate::store::{AppRecord, Change, NewToken, Revision, Store, StoreError, TokenLookup, WriteContext};
 
 /// How a call fails, when it does.
 pub(super) struct Faulty {
@@ -87,6 +88,18 @@ impl Backend for Faulty {
     }
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         self.store.app_scale(org, name, req, cx).await
+    }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_change(org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        self.store.app_restart(org, name, what, cx).await
     }
     async fn secret_value(&self, uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         self.store.secret_value(uid, org, key, version).await

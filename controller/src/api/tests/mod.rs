@@ -2,6 +2,7 @@
 
 mod apply;
 mod apps;
+mod changes;
 mod faulty;
 mod openapi;
 mod problems;

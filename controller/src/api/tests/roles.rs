@@ -16,8 +16,9 @@ fn body_for(method: &str, template: &str) -> Option<Value> {
         ("PUT", "/v1/settings/{key}") => Some(json!({"value": "apps.example.com"})),
         ("POST", "/v1/orgs/{org}/apply" | "/v1/apply") => Some(json!({"items": []})),
         ("POST", "/v1/tokens" | "/v1/orgs/{org}/tokens") => Some(json!({"name": "fresh", "role": "viewer"})),
-        ("POST", "/v1/orgs/{org}/apps/{name}/plan") => None,
-        ("POST" | "PUT", other) => panic!("no body for {other}"),
+        ("PATCH", "/v1/orgs/{org}/apps/{name}") => Some(json!({"spec": {"env": {"A": "1"}}})),
+        ("POST", "/v1/orgs/{org}/apps/{name}/plan" | "/v1/orgs/{org}/apps/{name}/restart") => None,
+        ("POST" | "PUT" | "PATCH", other) => panic!("no body for {other}"),
         _ => None,
     }
 }
