@@ -17,6 +17,7 @@ pub mod problem;
 pub mod quantity;
 pub mod schema;
 pub mod secret;
+pub mod selector;
 pub mod token;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};

@@ -195,7 +195,7 @@ fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>
     core.metrics.register(|registry| metrics.register(registry));
     ApiState {
         backend: Arc::new(core.store.clone()),
-        planner: Arc::new(AppPlanner { settings, clock: core.clock.clone() }),
+        planner: Arc::new(AppPlanner { settings: settings.clone(), clock: core.clock.clone() }),
         logs,
         checks,
         metrics: Arc::new(metrics),
@@ -203,5 +203,6 @@ fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>
         clock: core.clock.clone(),
         entropy: core.entropy.clone(),
         limits: Limits::default(),
+        settings,
     }
 }

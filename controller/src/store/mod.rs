@@ -26,6 +26,7 @@ mod organizations;
 mod revisions;
 mod routes;
 mod secrets;
+mod select;
 mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -48,6 +49,8 @@ use uuid::Uuid;
 
 pub use app_change::Change;
 pub use error::{StoreError, WriteError};
+pub use events::EventQuery;
+pub use select::ListQuery;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};
@@ -55,6 +58,12 @@ use crate::keyring::Keyring;
 
 /// Name of the lease whose epoch fences the controller's writes.
 pub const CONTROLLER_LEASE: &str = "controller";
+
+/// As an expected resource version: the object must not exist. Versions count from 1.
+pub const MUST_BE_ABSENT: i64 = 0;
+
+/// As an expected resource version: the object must exist, with whatever version.
+pub const MUST_EXIST: i64 = -1;
 
 /// Finaliser that every app gets: the controller removes what it made on the engine and the edge, then
 /// takes the row away with [`Store::app_remove`].

@@ -83,6 +83,25 @@ impl Store {
         .await
     }
 
+    /// Generations before one, newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<Revision>, StoreError> {
+        let what = "listing revisions";
+        bounded(what, async {
+            let sql = revision_select!("WHERE app_uid = $1 AND ($2::bigint IS NULL OR generation < $2) ORDER BY generation DESC LIMIT $3");
+            sqlx::query_as(sql)
+                .bind(uid)
+                .bind(before)
+                .bind(limit.clamp(0, MAX_LIST))
+                .fetch_all(self.pool())
+                .await
+                .map_err(StoreError::on(what))
+        })
+        .await
+    }
+
     /// Records what a generation's image was resolved to.
     ///
     /// # Errors
