@@ -7,6 +7,7 @@
 pub mod api;
 pub mod check;
 pub mod condition;
+pub mod draft;
 pub mod duration;
 pub mod event;
 pub mod image;

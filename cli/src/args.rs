@@ -95,6 +95,8 @@ pub enum Command {
     Delete(cmd::delete::Args),
     /// Create an object without a manifest
     Create(cmd::create::Args),
+    /// Write manifests from a Compose file
+    Import(cmd::import::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
     /// Keep addresses and tokens of servers

@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod clock;
 mod cmd;
+mod compose;
 mod context;
 mod errors;
 mod manifest;

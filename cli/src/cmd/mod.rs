@@ -8,6 +8,7 @@ pub mod delete;
 pub mod describe;
 pub mod events;
 pub mod get;
+pub mod import;
 pub mod logs;
 pub mod plan;
 pub mod scale;
@@ -133,6 +134,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
         Command::Context(args) => context::run(args, &cli.globals),
+        Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),
     }
