@@ -89,6 +89,11 @@ impl Drop for Tap {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "compared with what the server's own clock wrote")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
 async fn pass(client: UnixStream, server: UnixStream, writes: Arc<Mutex<Vec<Write>>>, reads: Arc<Mutex<u64>>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -104,7 +109,7 @@ async fn pass(client: UnixStream, server: UnixStream, writes: Arc<Mutex<Vec<Writ
         } else if ["POST ", "PUT ", "DELETE "].iter().any(|method| chunk.starts_with(method.as_bytes())) {
             let line = chunk.split(|byte| *byte == b'\r').next().unwrap_or_default();
             let what = String::from_utf8_lossy(line).trim_end_matches(" HTTP/1.1").to_owned();
-            writes.lock().unwrap_or_else(PoisonError::into_inner).push(Write { at: Utc::now(), what });
+            writes.lock().unwrap_or_else(PoisonError::into_inner).push(Write { at: now(), what });
         }
         if to_server.write_all(chunk).await.is_err() {
             break;

@@ -39,7 +39,7 @@ pub(super) async fn commit_to_write(bench: &Bench, extent: &Extent) -> Result<Fi
         .collect();
     let took = |(name, generation, at): &(String, usize, DateTime<Utc>)| {
         let committed = committed.get(&(name.clone(), *generation)).context("a revision without a row")?;
-        let micros = u32::try_from(at.timestamp_subsec_micros())?;
+        let micros = at.timestamp_subsec_micros();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a float's 53 bits with microseconds")]
         Ok((at.timestamp() as f64 + f64::from(micros) / 1e6 - committed) * 1e3)
     };
