@@ -7,12 +7,14 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod events;
+pub mod explain;
 pub mod get;
 pub mod logs;
 pub mod plan;
 pub mod scale;
 pub mod schemas;
 pub mod settings;
+pub mod status;
 pub mod version;
 pub mod wait;
 pub mod whoami;
@@ -132,6 +134,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Settings(args) => settings::run(&session()?, args).await,
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
+        Command::Status(args) => status::run(&session()?, args).await,
+        Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),

@@ -18,6 +18,8 @@ mod connect;
 mod domains;
 mod error;
 mod events;
+mod glance;
+mod heartbeats;
 mod leases;
 mod nodes;
 mod observations;
@@ -46,6 +48,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use error::{StoreError, WriteError};
+pub use heartbeats::HEARTBEAT_EVERY;
 
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::keyring::Keyring;

@@ -12,6 +12,7 @@ mod nodes;
 mod orgs;
 mod server;
 mod settings;
+mod status;
 
 use aide::OperationOutput;
 use aide::axum::ApiRouter;
@@ -41,6 +42,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(settings::routes())
+        .merge(status::routes())
 }
 
 /// Query of a write.

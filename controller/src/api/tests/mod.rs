@@ -7,6 +7,7 @@ mod openapi;
 mod problems;
 mod roles;
 mod serving;
+mod status;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

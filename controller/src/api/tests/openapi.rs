@@ -146,6 +146,7 @@ fn examples_read_back_as_their_types() {
     reads::<api_types::api::RevisionInfo>(examples::revision());
     reads::<api_types::api::LogLine>(examples::log_line());
     reads::<api_types::api::WhoAmI>(examples::whoami());
+    reads::<api_types::platform::PlatformStatus>(examples::platform_status());
     reads::<api_types::api::VersionInfo>(examples::version());
     for health in [examples::healthy(), examples::ready(), examples::unready()] {
         reads::<api_types::api::HealthResponse>(health);
