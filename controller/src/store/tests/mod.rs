@@ -7,6 +7,7 @@ mod domains;
 mod heartbeats;
 mod platform;
 mod secrets;
+mod tokens;
 mod watch;
 
 use std::sync::Arc;
