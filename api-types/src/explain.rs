@@ -214,7 +214,10 @@ mod tests {
     #[test]
     fn a_field_has_its_type_default_bounds_and_meaning() {
         let replicas = app("spec.processes.replicas");
-        assert_eq!((replicas.type_name.as_str(), replicas.default, replicas.bounds.as_deref()), ("integer", Some(1.into()), Some("0 to 500")));
+        assert_eq!(
+            (replicas.type_name.as_str(), replicas.default, replicas.bounds.as_deref()),
+            ("integer", Some(1.into()), Some("0 to 500"))
+        );
         assert!(replicas.description.contains("Wanted number of tasks"), "{}", replicas.description);
         assert_eq!(app("spec.domains").type_name, "[]Host");
         assert_eq!(app("spec.processes").type_name, "map[name]ProcessSpec");

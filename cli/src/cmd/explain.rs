@@ -109,7 +109,8 @@ fn details(out: &mut String, field: &Field, indent: usize) {
     if !field.allowed.is_empty() {
         let _ = writeln!(out, "{:indent$}Allowed:", "");
         for allowed in &field.allowed {
-            let meaning = if allowed.description.is_empty() { String::new() } else { format!(": {}", allowed.description.replace('\n', " ")) };
+            let meaning =
+                if allowed.description.is_empty() { String::new() } else { format!(": {}", allowed.description.replace('\n', " ")) };
             out.push_str(&wrapped(&format!("{}{meaning}", allowed.value), indent + 2));
         }
     }
@@ -181,9 +182,15 @@ DESCRIPTION:
     fn children_are_listed_and_the_whole_tree_on_request() {
         let processes = explained("spec.processes", false);
         assert!(processes.contains("FIELD: app.spec.processes <map[name]ProcessSpec> -required-"), "{processes}");
-        assert!(processes.contains("  replicas <integer>\n    Wanted number of tasks, 0 to 500.\n    Default: 1\n    Bounds: 0 to 500\n"), "{processes}");
+        assert!(
+            processes.contains("  replicas <integer>\n    Wanted number of tasks, 0 to 500.\n    Default: 1\n    Bounds: 0 to 500\n"),
+            "{processes}"
+        );
         let tree = explained("spec", true);
-        assert!(tree.contains("  image <ImageRef> -required-\n") && tree.contains("    health <HealthSpec>\n      path <string> -required-\n"), "{tree}");
+        assert!(
+            tree.contains("  image <ImageRef> -required-\n") && tree.contains("    health <HealthSpec>\n      path <string> -required-\n"),
+            "{tree}"
+        );
     }
 
     #[test]

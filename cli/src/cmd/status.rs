@@ -55,7 +55,8 @@ pub async fn with_parts(session: &Session, error: CliError) -> CliError {
         return error;
     }
     let Ok(HealthResponse { checks, .. }) = session.client.health().await else { return error };
-    let wrong: Vec<String> = checks.iter().filter(|(_, said)| said.as_str() != "ok").map(|(part, said)| format!("{part}: {said}")).collect();
+    let wrong: Vec<String> =
+        checks.iter().filter(|(_, said)| said.as_str() != "ok").map(|(part, said)| format!("{part}: {said}")).collect();
     let fine: Vec<&str> = checks.iter().filter(|(_, said)| said.as_str() == "ok").map(|(part, _)| part.as_str()).collect();
     if wrong.is_empty() {
         return error;

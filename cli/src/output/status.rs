@@ -21,7 +21,15 @@ pub fn text(status: &PlatformStatus) -> String {
         let _ = write!(out, "\n{}\n{}", paint(BOLD, "Processes:"), processes(status));
     }
     let counts = &status.apps;
-    let _ = writeln!(out, "\n{} {} ({} ready, {} not ready, {} unknown)", paint(BOLD, "Apps:"), counts.total, counts.ready, counts.not_ready, counts.unknown);
+    let _ = writeln!(
+        out,
+        "\n{} {} ({} ready, {} not ready, {} unknown)",
+        paint(BOLD, "Apps:"),
+        counts.total,
+        counts.ready,
+        counts.not_ready,
+        counts.unknown
+    );
     if let Some(oldest) = &status.oldest_unreconciled {
         let _ = writeln!(
             out,
@@ -38,7 +46,12 @@ pub fn text(status: &PlatformStatus) -> String {
         for app in &status.not_ready {
             let reason = app.reason.map(|reason| reason.to_string()).unwrap_or_else(|| "Pending".to_owned());
             let plain = Style::new();
-            table.row([(format!("{}/{}", app.org, app.name), plain), (reason, YELLOW), (age(app.since, status.time), plain), (app.message.clone(), plain)]);
+            table.row([
+                (format!("{}/{}", app.org, app.name), plain),
+                (reason, YELLOW),
+                (age(app.since, status.time), plain),
+                (app.message.clone(), plain),
+            ]);
         }
         out.push_str(&table.render(2));
         let _ = writeln!(out, "  `skyctl why app/NAME` says what is wrong with one.");
@@ -102,8 +115,8 @@ fn queue(process: &ServerProcess, now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use api_types::platform::{AppCounts, AppLine, ProcessReport, QueueState};
     use api_types::Reason;
+    use api_types::platform::{AppCounts, AppLine, ProcessReport, QueueState};
     use chrono::TimeDelta;
 
     use super::*;

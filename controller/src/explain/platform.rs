@@ -60,7 +60,8 @@ pub fn problems_of_a_tenant(processes: &[ServerProcess], oldest: Option<&Unrecon
 pub fn controllers(processes: &[ServerProcess], now: DateTime<Utc>) -> Option<String> {
     let controllers = || processes.iter().filter(|process| process.has_role("controller"));
     if let Some(leader) = controllers().find(|process| process.epoch.is_some()) {
-        let silent = || format!("the leading controller on {} has not reported for {}", leader.report.host, span(now - leader.heartbeat_at));
+        let silent =
+            || format!("the leading controller on {} has not reported for {}", leader.report.host, span(now - leader.heartbeat_at));
         return leader.stale.then(silent);
     }
     let live = controllers().filter(|process| !process.stale).count();
@@ -128,8 +129,15 @@ mod tests {
     fn a_part_that_does_not_answer_and_a_queue_that_is_behind_are_told() {
         let mut leader = process(&["controller", "edge"], Some(3), 2);
         leader.report.engine = Some(PartState { ok: false, detail: "the engine did not answer (info): connection refused".to_owned() });
-        leader.report.queue = Some(QueueState { due: 40, oldest: Some("acme/shop".into()), oldest_seconds: Some(90), ..QueueState::default() });
-        let oldest = Unreconciled { org: "acme".into(), name: "shop".into(), generation: 4, observed_generation: 3, since: now() - TimeDelta::seconds(200) };
+        leader.report.queue =
+            Some(QueueState { due: 40, oldest: Some("acme/shop".into()), oldest_seconds: Some(90), ..QueueState::default() });
+        let oldest = Unreconciled {
+            org: "acme".into(),
+            name: "shop".into(),
+            generation: 4,
+            observed_generation: 3,
+            since: now() - TimeDelta::seconds(200),
+        };
         assert_eq!(
             problems(&[leader], Some(&oldest), now()),
             [

@@ -136,12 +136,7 @@ impl Store {
         let sql = "SELECT count(*) FROM revisions WHERE verdict ->> 'phase' = 'Failed' AND (verdict ->> 'time')::timestamptz >= $2 \
                    AND ($1::text IS NULL OR org = $1)";
         bounded(what, async {
-            sqlx::query_scalar(sql)
-                .bind(org.map(OrgName::as_str))
-                .bind(since)
-                .fetch_one(self.pool())
-                .await
-                .map_err(StoreError::on(what))
+            sqlx::query_scalar(sql).bind(org.map(OrgName::as_str)).bind(since).fetch_one(self.pool()).await.map_err(StoreError::on(what))
         })
         .await
     }

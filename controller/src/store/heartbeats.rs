@@ -58,12 +58,7 @@ impl Store {
     pub async fn heartbeat_remove(&self, id: &str) -> Result<(), StoreError> {
         let what = "removing a heartbeat";
         bounded(what, async {
-            sqlx::query("DELETE FROM heartbeats WHERE id = $1")
-                .bind(id)
-                .execute(self.pool())
-                .await
-                .map(drop)
-                .map_err(StoreError::on(what))
+            sqlx::query("DELETE FROM heartbeats WHERE id = $1").bind(id).execute(self.pool()).await.map(drop).map_err(StoreError::on(what))
         })
         .await
     }
@@ -80,8 +75,12 @@ impl Store {
                    FROM heartbeats h LEFT JOIN leases l ON l.name = $2 AND l.holder = h.id AND l.expires_at > clock_timestamp() \
                    ORDER BY l.epoch IS NULL, stale, h.started_at, h.id";
         bounded(what, async {
-            let rows: Vec<Row> =
-                sqlx::query_as(sql).bind(STALE_SECONDS).bind(CONTROLLER_LEASE).fetch_all(self.pool()).await.map_err(StoreError::on(what))?;
+            let rows: Vec<Row> = sqlx::query_as(sql)
+                .bind(STALE_SECONDS)
+                .bind(CONTROLLER_LEASE)
+                .fetch_all(self.pool())
+                .await
+                .map_err(StoreError::on(what))?;
             let process = |row: Row| ServerProcess {
                 id: row.id,
                 started_at: row.started_at,

@@ -73,9 +73,12 @@ fn ready(status: ConditionStatus) -> AppStatus {
 async fn apps_are_counted_by_readiness_and_the_oldest_change_that_waits_is_named(pool: PgPool) {
     let store = acme(&pool).await;
     let epoch = lead(&store, "one").await;
-    apply(&store, &[app("good", json!({})), app("bad", json!({})), app("new", json!({})), organization("other"), app_in("other", "x", json!({}))])
-        .await
-        .expect("applies");
+    apply(
+        &store,
+        &[app("good", json!({})), app("bad", json!({})), app("new", json!({})), organization("other"), app_in("other", "x", json!({}))],
+    )
+    .await
+    .expect("applies");
     for (app, status) in [("good", ConditionStatus::True), ("bad", ConditionStatus::False)] {
         let record = record(&store, app).await;
         store.app_status_put(record.uid, &ready(status), record.desired_version, epoch).await.expect("writes");
