@@ -85,6 +85,10 @@ pub enum Command {
     Describe(cmd::describe::Args),
     /// Change the number of replicas
     Scale(cmd::scale::Args),
+    /// Explain the fields of a manifest
+    Explain(cmd::explain::Args),
+    /// Show the platform at a glance
+    Status(cmd::status::Args),
     /// Set variables, secrets or the image
     Set(cmd::set::Args),
     /// Remove variables or secrets

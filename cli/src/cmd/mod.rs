@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod events;
+pub mod explain;
 pub mod get;
 pub mod import;
 pub mod logs;
@@ -16,6 +17,7 @@ pub mod scale;
 pub mod schemas;
 pub mod set;
 pub mod settings;
+pub mod status;
 pub mod stop;
 pub mod version;
 pub mod wait;
@@ -141,6 +143,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Settings(args) => settings::run(&session()?, args).await,
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
+        Command::Status(args) => status::run(&session()?, args).await,
+        Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
         Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),

@@ -8,6 +8,7 @@ mod openapi;
 mod problems;
 mod roles;
 mod serving;
+mod status;
 mod tokens;
 
 use std::collections::BTreeMap;
