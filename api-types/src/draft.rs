@@ -83,10 +83,8 @@ fn draft(name: &str, group: Vec<Part>) -> Draft {
     let mut spec = AppSpec { image, image_pull_policy: None, env, secrets: BTreeMap::new(), processes, domains, rollout };
     if !spec.domains.is_empty() && spec.routed_process().is_none() {
         let hosts: Vec<String> = std::mem::take(&mut spec.domains).iter().map(ToString::to_string).collect();
-        let message = format!(
-            "{} cannot be routed: requests go to the process \"web\", or else to the only process with a port",
-            hosts.join(", ")
-        );
+        let message =
+            format!("{} cannot be routed: requests go to the process \"web\", or else to the only process with a port", hosts.join(", "));
         notes.push(Note { path: "spec.domains".to_owned(), message });
     }
     let app = App::new(ObjectMeta::named(name), spec);
@@ -160,7 +158,8 @@ fn minimal(app: &App) -> Value {
     if spec.get("rollout").and_then(Value::as_object).is_some_and(Map::is_empty) {
         spec.remove("rollout");
     }
-    let health = serde_json::json!({"interval": HumanDuration::from_secs(5), "timeout": HumanDuration::from_secs(2), "failureThreshold": 3});
+    let health =
+        serde_json::json!({"interval": HumanDuration::from_secs(5), "timeout": HumanDuration::from_secs(2), "failureThreshold": 3});
     let grace = serde_json::json!({"stopGracePeriod": HumanDuration::from_secs(10)});
     for process in spec.get_mut("processes").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
         without(process, &grace);
@@ -176,14 +175,17 @@ pub fn is_suspicious(key: &str) -> bool {
     let upper = key.to_ascii_uppercase();
     let words = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE"];
     // `API_KEY` and `KEY`, but not `KEYBOARD` and `MONKEY_COUNT`.
-    let is_key = upper.split('_').any(|word| word == "KEY" || word == "KEYS" || word == "PASS" || word == "PWD" || word.ends_with("APIKEY"));
+    let is_key =
+        upper.split('_').any(|word| word == "KEY" || word == "KEYS" || word == "PASS" || word == "PWD" || word.ends_with("APIKEY"));
     is_key || words.iter().any(|word| upper.contains(word))
 }
 
 /// The health check that a command line inside a container makes, if it is an HTTP request to itself: its path.
 pub fn health_path(words: &[String]) -> Option<String> {
     let text = words.join(" ");
-    let at = ["http://localhost", "http://127.0.0.1", "http://[::1]", "http://0.0.0.0"].iter().find_map(|start| Some((text.find(start)?, start.len())));
+    let at = ["http://localhost", "http://127.0.0.1", "http://[::1]", "http://0.0.0.0"]
+        .iter()
+        .find_map(|start| Some((text.find(start)?, start.len())));
     let (at, length) = at?;
     let rest = text.get(at + length..)?;
     let rest = rest.split([' ', '\'', '"', '|', ';', '&', ')']).next().unwrap_or_default();
@@ -301,7 +303,8 @@ mod tests {
 
     #[test]
     fn any_text_becomes_a_name() {
-        for (text, want) in [("web", "web"), ("My_Web.App", "my-web-app"), ("9lives", "lives"), ("--", "app"), ("a__b", "a-b"), ("", "app")] {
+        for (text, want) in [("web", "web"), ("My_Web.App", "my-web-app"), ("9lives", "lives"), ("--", "app"), ("a__b", "a-b"), ("", "app")]
+        {
             assert_eq!(process_name(text).expect(text).as_str(), want);
         }
         assert_eq!(process_name(&"x".repeat(40)).map(|name| name.as_str().len()), Some(MAX_PROCESS));

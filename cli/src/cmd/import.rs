@@ -58,8 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     let file = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
     let fallback = fs::canonicalize(&folder).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let fallback = fallback.unwrap_or_else(|| "app".to_owned());
-    let options =
-        Options { name: args.app.as_deref(), fallback: &fallback, only: &args.services, variable: &variable, file: &file };
+    let options = Options { name: args.app.as_deref(), fallback: &fallback, only: &args.services, variable: &variable, file: &file };
     let imported = compose::import(source, &options)?;
     show(&imported.drafts, &imported.notes, &args.file.display().to_string(), args.output)
 }

@@ -89,11 +89,8 @@ pub(super) const SERVICE: &[(&str, Fate)] = &[
 ];
 
 /// Fields of `deploy` that are not translated.
-pub(super) const DEPLOY: &[(&str, Fate)] = &[
-    ("endpoint_mode", Silent),
-    ("placement", Lost("the platform chooses nodes")),
-    ("rollback_config", Silent),
-];
+pub(super) const DEPLOY: &[(&str, Fate)] =
+    &[("endpoint_mode", Silent), ("placement", Lost("the platform chooses nodes")), ("rollback_config", Silent)];
 
 /// What becomes of a field; `None` when it is none of Compose's.
 pub(super) fn fate(table: &[(&str, Fate)], key: &str) -> Option<Fate> {

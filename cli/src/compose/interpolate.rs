@@ -90,7 +90,9 @@ impl<'a> Variables<'a> {
             ("+", None) => Ok(String::new()),
             ("?", None) if word.is_empty() => Err(format!("the variable {name} must be set")),
             ("?", None) => Err(format!("the variable {name} must be set: {word}")),
-            _ => Err(format!("\"${{{text}}}\" is not known; there are ${{NAME}}, ${{NAME:-default}}, ${{NAME:?message}} and ${{NAME:+text}}")),
+            _ => Err(format!(
+                "\"${{{text}}}\" is not known; there are ${{NAME}}, ${{NAME:-default}}, ${{NAME:?message}} and ${{NAME:+text}}"
+            )),
         }
     }
 }

@@ -105,7 +105,8 @@ fn whole(value: &Value, variables: &mut Variables<'_>, cursor: &mut Cursor<'_>, 
         match key.as_str() {
             "services" | "version" | "networks" | "volumes" | "secrets" | "configs" => {}
             "name" => name = cursor.text(value, key),
-            "include" => cursor.error(key, "\"include\" is not supported; import the files one by one, or print the whole with `docker compose config`"),
+            "include" => cursor
+                .error(key, "\"include\" is not supported; import the files one by one, or print the whole with `docker compose config`"),
             key if key.starts_with("x-") => {}
             key => {
                 let known = ["services", "version", "name", "networks", "volumes", "secrets", "configs"];

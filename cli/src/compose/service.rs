@@ -15,8 +15,28 @@ use super::values;
 
 /// Fields that are translated here.
 const TRANSLATED: [&str; 22] = [
-    "image", "build", "command", "entrypoint", "environment", "env_file", "ports", "expose", "deploy", "scale", "labels", "healthcheck",
-    "secrets", "depends_on", "links", "restart", "stop_grace_period", "mem_limit", "cpus", "extends", "profiles", "develop",
+    "image",
+    "build",
+    "command",
+    "entrypoint",
+    "environment",
+    "env_file",
+    "ports",
+    "expose",
+    "deploy",
+    "scale",
+    "labels",
+    "healthcheck",
+    "secrets",
+    "depends_on",
+    "links",
+    "restart",
+    "stop_grace_period",
+    "mem_limit",
+    "cpus",
+    "extends",
+    "profiles",
+    "develop",
 ];
 
 /// Fields of `deploy` that are.
@@ -220,7 +240,8 @@ impl Service<'_, '_> {
             let at = check::index(at, index);
             let port = match item {
                 Value::Object(map) => {
-                    let target = map.get("target").and_then(|target| self.cursor.number(target, &at)).and_then(|port| u16::try_from(port).ok());
+                    let target =
+                        map.get("target").and_then(|target| self.cursor.number(target, &at)).and_then(|port| u16::try_from(port).ok());
                     let published = map.get("published").and_then(|port| self.cursor.text(port, &at));
                     let tcp = map.get("protocol").is_none_or(|protocol| protocol.as_str() == Some("tcp"));
                     target.map(|target| values::Port { target, published, tcp })

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn quantities_become_ours() {
-        for (text, want) in [("64M", "64Mi"), ("64m", "64Mi"), ("1.5g", "1536Mi"), ("1gb", "1Gi"), ("67108864", "64Mi"), ("65536k", "64Mi")] {
+        for (text, want) in [("64M", "64Mi"), ("64m", "64Mi"), ("1.5g", "1536Mi"), ("1gb", "1Gi"), ("67108864", "64Mi"), ("65536k", "64Mi")]
+        {
             assert_eq!(memory(text).map(|memory| memory.to_string()), Ok(want.to_owned()), "{text}");
         }
         for bad in ["", "m", "64x", "1.m", "-1", "1k"] {
@@ -165,8 +166,7 @@ mod tests {
         let text = "# comment\n\nA=1\nexport B = two words # why\nC=\"x\\ny\"\nD='$x # y'\nE=\nF\n";
         let found = env_file(text).expect("a good file");
         let found: Vec<_> = found.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
-        let want =
-            [("A", Some("1")), ("B", Some("two words")), ("C", Some("x\ny")), ("D", Some("$x # y")), ("E", Some("")), ("F", None)];
+        let want = [("A", Some("1")), ("B", Some("two words")), ("C", Some("x\ny")), ("D", Some("$x # y")), ("E", Some("")), ("F", None)];
         assert_eq!(found, want);
         assert_eq!(env_file("A=1\nnot a line\n"), Err("line 2 is not KEY=VALUE".to_owned()));
     }

@@ -109,8 +109,7 @@ pub fn load(sources: Vec<Source>) -> Result<Loaded, Box<Findings>> {
 /// Everything that is no YAML, and a file of no or several documents.
 pub fn read_foreign(source: Source) -> Result<(Source, Value, Positions), Box<Findings>> {
     let read = yaml::read_merging(&source.text);
-    let mut findings: Vec<Finding> =
-        read.errors.into_iter().map(|(mark, error)| Finding { source: 0, mark: Some(mark), error }).collect();
+    let mut findings: Vec<Finding> = read.errors.into_iter().map(|(mark, error)| Finding { source: 0, mark: Some(mark), error }).collect();
     let mut documents = read.documents.into_iter();
     match (documents.next(), documents.next()) {
         (Some((value, positions)), None) if findings.is_empty() => return Ok((source, value, positions)),
