@@ -80,7 +80,8 @@ fn draft(name: &str, group: Vec<Part>) -> Draft {
         let process = unique_process(part.process, &processes);
         processes.insert(process, ProcessSpec { env: own, ..part.spec });
     }
-    let mut spec = AppSpec { image, image_pull_policy: None, env, secrets: BTreeMap::new(), processes, domains, rollout };
+    let spec = serde_json::json!({"image": image, "env": env, "processes": processes, "domains": domains, "rollout": rollout});
+    let Ok(mut spec) = serde_json::from_value::<AppSpec>(spec) else { return Draft { services, manifest: Value::Null, notes } };
     if !spec.domains.is_empty() && spec.routed_process().is_none() {
         let hosts: Vec<String> = std::mem::take(&mut spec.domains).iter().map(ToString::to_string).collect();
         let message =
@@ -151,12 +152,13 @@ fn minimal(app: &App) -> Value {
             map.retain(|key, value| defaults.get(key) != Some(value));
         }
     };
+    // Whatever else a spec may have: a field that is as if nobody had written it is not written.
+    let bare = serde_json::json!({"image": spec.get("image"), "processes": spec.get("processes")});
+    let bare = serde_json::from_value::<AppSpec>(bare).ok().and_then(|bare| serde_json::to_value(bare).ok()).unwrap_or_default();
+    spec.retain(|key, value| matches!(key.as_str(), "image" | "processes") || bare.get(key) != Some(value));
     let rollout = serde_json::to_value(RolloutSpec::default()).unwrap_or_default();
     if let Some(given) = spec.get_mut("rollout") {
         without(given, &rollout);
-    }
-    if spec.get("rollout").and_then(Value::as_object).is_some_and(Map::is_empty) {
-        spec.remove("rollout");
     }
     let health =
         serde_json::json!({"interval": HumanDuration::from_secs(5), "timeout": HumanDuration::from_secs(2), "failureThreshold": 3});
