@@ -7,12 +7,15 @@
 pub mod api;
 pub mod check;
 pub mod condition;
+pub mod draft;
 pub mod duration;
 pub mod event;
+pub mod explain;
 pub mod image;
 pub mod kinds;
 pub mod meta;
 pub mod name;
+pub mod platform;
 pub mod problem;
 pub mod quantity;
 pub mod schema;

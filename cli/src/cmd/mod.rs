@@ -7,7 +7,9 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod events;
+pub mod explain;
 pub mod get;
+pub mod import;
 pub mod logs;
 pub mod plan;
 pub mod restart;
@@ -15,6 +17,7 @@ pub mod scale;
 pub mod schemas;
 pub mod set;
 pub mod settings;
+pub mod status;
 pub mod stop;
 pub mod version;
 pub mod wait;
@@ -140,7 +143,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Settings(args) => settings::run(&session()?, args).await,
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
+        Command::Status(args) => status::run(&session()?, args).await,
+        Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
+        Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),
     }

@@ -25,7 +25,7 @@ pub type Write<T> = Result<T, WriteError>;
 
 /// See the module.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: super::insight::Insight {
     /// Answers when the database does.
     async fn ping(&self) -> Read<()>;
     /// Whose token this is, or why it is none.

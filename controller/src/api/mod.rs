@@ -21,6 +21,7 @@ mod docs;
 pub mod error;
 mod examples;
 mod extract;
+pub mod insight;
 mod layers;
 mod listing;
 mod merge_patch;

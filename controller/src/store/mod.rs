@@ -19,6 +19,8 @@ mod connect;
 mod domains;
 mod error;
 mod events;
+mod glance;
+mod heartbeats;
 mod leases;
 mod nodes;
 mod observations;
@@ -51,6 +53,7 @@ pub use app_change::Change;
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use select::ListQuery;
+pub use heartbeats::HEARTBEAT_EVERY;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};

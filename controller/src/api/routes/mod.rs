@@ -13,6 +13,7 @@ mod nodes;
 mod orgs;
 mod server;
 mod settings;
+mod status;
 mod tokens;
 
 use aide::OperationOutput;
@@ -45,6 +46,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(settings::routes())
+        .merge(status::routes())
         .merge(tokens::routes())
 }
 

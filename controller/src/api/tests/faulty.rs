@@ -150,3 +150,22 @@ impl Backend for Faulty {
         self.store.setting_reset(key, expected, cx).await
     }
 }
+
+#[async_trait]
+impl crate::api::insight::Insight for Faulty {
+    async fn heartbeat_list(&self) -> Read<Vec<api_types::platform::ServerProcess>> {
+        self.store.heartbeat_list().await
+    }
+    async fn glance_counts(&self, org: Option<&OrgName>) -> Read<api_types::platform::AppCounts> {
+        self.store.glance_counts(org).await
+    }
+    async fn glance_not_ready(&self, org: Option<&OrgName>, limit: i64) -> Read<Vec<api_types::platform::AppLine>> {
+        self.store.glance_not_ready(org, limit).await
+    }
+    async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Read<Option<api_types::platform::Unreconciled>> {
+        self.store.glance_unreconciled(org).await
+    }
+    async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
+        self.store.glance_failures(org, since).await
+    }
+}

@@ -10,6 +10,7 @@ mod problems;
 mod rates;
 mod roles;
 mod serving;
+mod status;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ mod apply;
 mod connect;
 mod controller;
 mod domains;
+mod heartbeats;
 mod platform;
 mod secrets;
 mod tokens;
