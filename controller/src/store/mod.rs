@@ -52,8 +52,8 @@ use uuid::Uuid;
 pub use app_change::Change;
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
-pub use select::ListQuery;
 pub use heartbeats::HEARTBEAT_EVERY;
+pub use select::ListQuery;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};
