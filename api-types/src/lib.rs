@@ -7,19 +7,24 @@
 pub mod api;
 pub mod check;
 pub mod condition;
+pub mod draft;
 pub mod duration;
 pub mod event;
+pub mod explain;
 pub mod image;
 pub mod kinds;
 pub mod meta;
 pub mod name;
+pub mod platform;
 pub mod problem;
 pub mod quantity;
 pub mod schema;
 pub mod secret;
+pub mod selector;
+pub mod token;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
-pub use duration::HumanDuration;
+pub use duration::{HumanDuration, Lifetime};
 pub use image::ImageRef;
 pub use kinds::app::{App, AppSpec, AppStatus};
 pub use kinds::domain::{Domain, DomainSpec, DomainStatus};

@@ -85,6 +85,20 @@ pub enum Command {
     Describe(cmd::describe::Args),
     /// Change the number of replicas
     Scale(cmd::scale::Args),
+    /// Explain the fields of a manifest
+    Explain(cmd::explain::Args),
+    /// Show the platform at a glance
+    Status(cmd::status::Args),
+    /// Set variables, secrets or the image
+    Set(cmd::set::Args),
+    /// Remove variables or secrets
+    Unset(cmd::set::UnsetArgs),
+    /// Replace all tasks by new ones, one after the other
+    Restart(cmd::restart::Args),
+    /// Stop an app; it keeps its configuration and scale
+    Stop(cmd::stop::StopArgs),
+    /// Start a stopped app
+    Start(cmd::stop::StartArgs),
     /// Read the logs of all replicas
     Logs(cmd::logs::Args),
     /// List what happened
@@ -95,6 +109,8 @@ pub enum Command {
     Delete(cmd::delete::Args),
     /// Create an object without a manifest
     Create(cmd::create::Args),
+    /// Write manifests from a Compose file
+    Import(cmd::import::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
     /// Keep addresses and tokens of servers

@@ -10,6 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
+use api_types::api::HealthResponse;
 use api_types::problem::ProblemKind;
 use api_types::{OrgName, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
@@ -91,6 +92,17 @@ impl Client {
         self.json(self.request(Method::GET, path, query)?).await
     }
 
+    /// Which parts of the server answer, whatever the status that it says so with.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn health(&self) -> Result<HealthResponse> {
+        let request = self.request(Method::GET, routes::READY, &[])?.timeout(REQUEST_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let bytes = self.body(response).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.protocol(format!("unexpected JSON ({error})")))
+    }
+
     /// `POST` with a JSON body.
     ///
     /// # Errors
@@ -105,6 +117,16 @@ impl Client {
     /// See [`Client::get`].
     pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T> {
         self.json(self.request(Method::PUT, path, &[])?.json(body)).await
+    }
+
+    /// `PATCH` with a JSON merge patch.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)], body: &(impl Serialize + ?Sized)) -> Result<T> {
+        // Before the body, which else brings its own along.
+        let request = self.request(Method::PATCH, path, query)?.header(reqwest::header::CONTENT_TYPE, "application/merge-patch+json");
+        self.json(request.json(body)).await
     }
 
     /// `DELETE`; the answer's body is of no interest.

@@ -7,12 +7,18 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod events;
+pub mod explain;
 pub mod get;
+pub mod import;
 pub mod logs;
 pub mod plan;
+pub mod restart;
 pub mod scale;
 pub mod schemas;
+pub mod set;
 pub mod settings;
+pub mod status;
+pub mod stop;
 pub mod version;
 pub mod wait;
 pub mod whoami;
@@ -124,6 +130,11 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Get(args) => get::run(&session()?, args).await,
         Command::Describe(args) => describe::run(&session()?, args).await,
         Command::Scale(args) => scale::run(&session()?, args).await,
+        Command::Set(args) => set::run(&session()?, args).await,
+        Command::Unset(args) => set::unset(&session()?, args).await,
+        Command::Restart(args) => restart::run(&session()?, args).await,
+        Command::Stop(args) => stop::stop(&session()?, args).await,
+        Command::Start(args) => stop::start(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,
         Command::Wait(args) => wait::run(&session()?, args).await,
@@ -132,7 +143,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Settings(args) => settings::run(&session()?, args).await,
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
+        Command::Status(args) => status::run(&session()?, args).await,
+        Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
+        Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),
     }

@@ -1,23 +1,42 @@
 //! The real store behind the API's trait: every method is the store's of the same name.
 
-use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
-use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::token::TokenInfo;
+use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Revision, Store, WriteContext};
+use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Revision, Store, TokenLookup, WriteContext};
 
 #[async_trait]
 impl Backend for Store {
     async fn ping(&self) -> Read<()> {
         Store::ping(self).await
     }
-    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>> {
+    async fn token_find(&self, presented: &str) -> Read<TokenLookup> {
         Store::token_find(self, presented).await
+    }
+    async fn token_create(&self, new: &NewToken<'_>) -> Read<(TokenInfo, SecretString)> {
+        Store::token_create(self, new).await
+    }
+    async fn token_list(&self, org: Option<&OrgName>) -> Read<Vec<TokenInfo>> {
+        Store::token_list(self, org).await
+    }
+    async fn token_revoke(&self, org: Option<&OrgName>, id: Uuid) -> Read<bool> {
+        Store::token_revoke(self, org, id).await
+    }
+    async fn token_used(&self, ids: &[Uuid]) -> Read<()> {
+        Store::token_used(self, ids).await
+    }
+    async fn token_ended(&self, ids: &[Uuid]) -> Read<Vec<Uuid>> {
+        Store::token_ended(self, ids).await
     }
     async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>> {
         Store::apply(self, items, cx).await
@@ -25,8 +44,8 @@ impl Backend for Store {
     async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>> {
         Store::app_get(self, org, name).await
     }
-    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>> {
-        Store::app_list(self, org).await
+    async fn app_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<AppRecord>> {
+        Store::app_page(self, org, query).await
     }
     async fn app_delete(
         &self,
@@ -40,6 +59,18 @@ impl Backend for Store {
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         Store::app_scale(self, org, name, req, cx).await
     }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        Store::app_change(self, org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        Store::app_restart(self, org, name, what, cx).await
+    }
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         Store::secret_value(self, app_uid, org, key, version).await
     }
@@ -48,6 +79,9 @@ impl Backend for Store {
     }
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         Store::revision_list(self, uid, limit).await
+    }
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Read<Vec<Revision>> {
+        Store::revision_page(self, uid, before, limit).await
     }
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
         Store::observation_get(self, uid).await
@@ -58,23 +92,26 @@ impl Backend for Store {
     async fn org_list(&self) -> Read<Vec<Organization>> {
         Store::org_list(self).await
     }
-    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool> {
-        Store::org_delete(self, org, cx).await
+    async fn org_delete(&self, org: &OrgName, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        Store::org_delete(self, org, expected, cx).await
     }
     async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>> {
         Store::domain_list(self, org).await
     }
+    async fn domain_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<Domain>> {
+        Store::domain_page(self, org, query).await
+    }
     async fn domain_get(&self, host: &Host) -> Read<Option<Domain>> {
         Store::domain_get(self, host).await
     }
-    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool> {
-        Store::domain_delete(self, org, host, cx).await
+    async fn domain_delete(&self, org: &OrgName, host: &Host, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        Store::domain_delete(self, org, host, expected, cx).await
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         Store::node_list(self).await
     }
-    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>> {
-        Store::event_list(self, org, object, limit).await
+    async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
+        Store::event_page(self, org, object, query).await
     }
     async fn setting_list(&self) -> Read<Vec<Setting>> {
         Store::setting_list(self).await
@@ -82,7 +119,7 @@ impl Backend for Store {
     async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>> {
         Store::setting_get(self, key).await
     }
-    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()> {
-        Store::setting_reset(self, key, cx).await
+    async fn setting_reset(&self, key: &SettingKey, expected: Option<i64>, cx: &WriteContext) -> Write<()> {
+        Store::setting_reset(self, key, expected, cx).await
     }
 }

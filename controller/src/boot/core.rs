@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::datadir::DataDir;
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::settings::Settings;
-use crate::store::{Store, StoreError, WriteContext};
+use crate::store::{NewToken, Store, StoreError, WriteContext};
 use crate::telemetry::MetricsRegistry;
 
 /// How long a database that does not answer is waited for: it may be starting beside us.
@@ -27,6 +27,10 @@ const FIRST_ORG: &str = "default";
 
 /// What every role has.
 pub(super) struct Core {
+    /// This process among all that ever ran, a restarted one being another. It holds leases and heartbeats.
+    pub(super) id: String,
+    /// Name of this machine.
+    pub(super) host: String,
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
@@ -43,7 +47,9 @@ impl Core {
         store.open_keyring(key_file).await.context("secrets cannot be used")?;
         let settings = store.settings_snapshot().await.context("settings cannot be read")?;
         let (settings, _) = watch::channel(Arc::new(settings));
-        Ok(Self { store, clock, entropy, metrics: MetricsRegistry::new(), settings })
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
+        Ok(Self { id, host, store, clock, entropy, metrics: MetricsRegistry::new(), settings })
     }
 
     /// The settings, as they are now and change.
@@ -64,11 +70,11 @@ impl Core {
             self.store.apply(&[Manifest::Organization(organization)], &cx).await.context("the first organization cannot be made")?;
         }
         let known = match tokio::fs::read_to_string(data.token_file()).await {
-            Ok(token) => self.store.token_find(token.trim()).await?.is_some(),
+            Ok(token) => self.store.token_find(token.trim()).await?.valid().is_some(),
             Err(_) => false,
         };
         if !known {
-            let token = self.store.token_create("admin", None, Role::Admin).await?;
+            let (_, token) = self.store.token_create(&NewToken::new("admin", None, Role::Admin)).await?;
             data.write_token(&token)?;
             info!(file = %data.token_file().display(), "made a token for the administrator");
         }

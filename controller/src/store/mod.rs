@@ -8,6 +8,7 @@
 //! by holding a record over an await of minutes and writing back what was computed from it; pass the
 //! version that was read (`resource_version`, `desired_version`), and the write notices.
 
+mod app_change;
 mod app_write;
 mod apply;
 mod apply_app;
@@ -18,6 +19,8 @@ mod connect;
 mod domains;
 mod error;
 mod events;
+mod glance;
+mod heartbeats;
 mod leases;
 mod nodes;
 mod observations;
@@ -26,6 +29,7 @@ mod passwords;
 mod revisions;
 mod routes;
 mod secrets;
+mod select;
 mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,18 +45,29 @@ use std::sync::{Arc, OnceLock};
 use api_types::event::EventType;
 use api_types::kinds::app::{AppSpec, AppStatus, Verdict};
 use api_types::name::{LabelKey, LabelValue};
-use api_types::{AppName, EnvKey, OrgName};
+use api_types::{AppName, EnvKey, OrgName, ProcessName};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+pub use app_change::Change;
 pub use error::{StoreError, WriteError};
+pub use events::EventQuery;
+pub use heartbeats::HEARTBEAT_EVERY;
+pub use select::ListQuery;
+pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::keyring::Keyring;
 
 /// Name of the lease whose epoch fences the controller's writes.
 pub const CONTROLLER_LEASE: &str = "controller";
+
+/// As an expected resource version: the object must not exist. Versions count from 1.
+pub const MUST_BE_ABSENT: i64 = 0;
+
+/// As an expected resource version: the object must exist, with whatever version.
+pub const MUST_EXIST: i64 = -1;
 
 /// Finaliser that every app gets: the controller removes what it made on the engine and the edge, then
 /// takes the row away with [`Store::app_remove`].
@@ -91,6 +106,9 @@ pub struct AppRecord {
     /// Version of each secret that the spec names.
     #[sqlx(json)]
     pub secret_versions: BTreeMap<EnvKey, i64>,
+    /// How often each process type was restarted by hand.
+    #[sqlx(json)]
+    pub restarts: BTreeMap<ProcessName, i64>,
     /// Last status.
     #[sqlx(json)]
     pub status: AppStatus,
@@ -107,6 +125,9 @@ pub struct Revision {
     /// Version of each secret that the spec names.
     #[sqlx(json)]
     pub secret_versions: BTreeMap<EnvKey, i64>,
+    /// How often each process type had been restarted by hand.
+    #[sqlx(json)]
+    pub restarts: BTreeMap<ProcessName, i64>,
     /// What the image reference was resolved to.
     pub resolved_image: Option<String>,
     /// Outcome.

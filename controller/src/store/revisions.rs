@@ -10,7 +10,10 @@ use super::{Revision, Store, StoreError};
 
 macro_rules! revision_select {
     ($rest:literal) => {
-        concat!("SELECT generation, spec, secret_versions, resolved_image, verdict, author, source, created_at FROM revisions ", $rest)
+        concat!(
+            "SELECT generation, spec, secret_versions, restarts, resolved_image, verdict, author, source, created_at FROM revisions ",
+            $rest
+        )
     };
 }
 
@@ -72,6 +75,25 @@ impl Store {
         bounded(what, async {
             sqlx::query_as(revision_select!("WHERE app_uid = $1 ORDER BY generation DESC LIMIT $2"))
                 .bind(uid)
+                .bind(limit.clamp(0, MAX_LIST))
+                .fetch_all(self.pool())
+                .await
+                .map_err(StoreError::on(what))
+        })
+        .await
+    }
+
+    /// Generations before one, newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<Revision>, StoreError> {
+        let what = "listing revisions";
+        bounded(what, async {
+            let sql = revision_select!("WHERE app_uid = $1 AND ($2::bigint IS NULL OR generation < $2) ORDER BY generation DESC LIMIT $3");
+            sqlx::query_as(sql)
+                .bind(uid)
+                .bind(before)
                 .bind(limit.clamp(0, MAX_LIST))
                 .fetch_all(self.pool())
                 .await

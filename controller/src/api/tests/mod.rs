@@ -2,11 +2,16 @@
 
 mod apply;
 mod apps;
+mod changes;
 mod faulty;
+mod lists;
 mod openapi;
 mod problems;
+mod rates;
 mod roles;
 mod serving;
+mod status;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,13 +27,15 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::state::{LogLines, LogQuery};
 use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck};
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
-use crate::store::{AppRecord, CONTROLLER_LEASE, Store};
+use crate::settings::Settings;
+use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
 
 /// Remembers its input; answers one step per process.
 #[derive(Default)]
@@ -100,6 +107,12 @@ struct Harness {
     tokens: BTreeMap<&'static str, SecretString>,
     /// The controller's, for what only it writes.
     epoch: i64,
+    /// A token of `acme` that nobody uses.
+    spare: uuid::Uuid,
+    /// The database's clock; requests have another one.
+    store_clock: Arc<ManualClock>,
+    /// The requests' clock.
+    clock: Arc<ManualClock>,
     _keys: tempfile::TempDir,
 }
 
@@ -153,13 +166,24 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         clock: Arc::new(ManualClock::at(start())),
         entropy: Arc::new(SeededEntropy::new(1)),
         limits,
+        settings: settings_of(&[]).1,
     }
 }
 
-/// An empty database.
-async fn empty() -> (Arc<faulty::Faulty>, tempfile::TempDir) {
-    let (store, keys) = crate::store::testing::store(Arc::new(ManualClock::at(start())), Arc::new(SystemEntropy)).await;
-    (Arc::new(faulty::Faulty::new(store)), keys)
+/// Settings that do not follow the database, and what changes them.
+fn settings_of(values: &[(&str, i64)]) -> (watch::Sender<Arc<Settings>>, watch::Receiver<Arc<Settings>>) {
+    // Roles × routes and the like make far more failures than a client would.
+    let mut stored =
+        BTreeMap::from([("api.rate_limit_failures".to_owned(), json!(100_000)), ("api.rate_limit_burst".to_owned(), json!(100_000))]);
+    stored.extend(values.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
+    watch::channel(Arc::new(Settings::from_stored(&stored)))
+}
+
+/// An empty database, and its clock.
+async fn empty() -> (Arc<faulty::Faulty>, Arc<ManualClock>, tempfile::TempDir) {
+    let clock = Arc::new(ManualClock::at(start()));
+    let (store, keys) = crate::store::testing::store(clock.clone(), Arc::new(SystemEntropy)).await;
+    (Arc::new(faulty::Faulty::new(store)), clock, keys)
 }
 
 impl Harness {
@@ -168,24 +192,50 @@ impl Harness {
     }
 
     async fn with(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>) -> Self {
-        let (backend, keys) = empty().await;
+        Self::with_settings(limits, checks, &[]).await
+    }
+
+    async fn with_settings(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>, settings: &[(&str, i64)]) -> Self {
+        let clock = Arc::new(ManualClock::at(start()));
+        let settings = settings_of(settings).1;
+        let (backend, store_clock, keys) = empty().await;
         let (planner, logs) = (Arc::new(RecordingPlanner::default()), Arc::new(FixedLogs::default()));
         let shutdown = CancellationToken::new();
         let router = {
-            let state = ApiState { planner: planner.clone(), logs: logs.clone(), checks, ..state(&backend, limits) };
+            let state = ApiState {
+                planner: planner.clone(),
+                logs: logs.clone(),
+                checks,
+                settings,
+                clock: clock.clone(),
+                ..state(&backend, limits)
+            };
             super::router(state, shutdown.clone())
         };
         let epoch = backend.store.lease_acquire(CONTROLLER_LEASE, "test", Duration::from_secs(3600)).await;
         let epoch = epoch.expect("answers").expect("is free");
-        let mut harness = Self { router, backend, planner, logs, shutdown, tokens: BTreeMap::new(), epoch, _keys: keys };
-        let root = harness.store().token_create("root", None, Role::Admin).await.expect("a token");
+        let mut harness = Self {
+            router,
+            backend,
+            planner,
+            logs,
+            shutdown,
+            tokens: BTreeMap::new(),
+            epoch,
+            spare: uuid::Uuid::nil(),
+            store_clock,
+            clock,
+            _keys: keys,
+        };
+        let (_, root) = harness.store().token_create(&NewToken::new("root", None, Role::Admin)).await.expect("a token");
         harness.tokens.insert("root", root);
         harness.seed().await;
         for (name, org, role) in TOKENS {
             let org = org.map(|org| org.parse::<OrgName>().expect("a name"));
-            let token = harness.store().token_create(name, org.as_ref(), role).await.expect("a token");
+            let (_, token) = harness.store().token_create(&NewToken::new(name, org.as_ref(), role)).await.expect("a token");
             harness.tokens.insert(name, token);
         }
+        harness.make_spare().await;
         let mut node = Node::new(ObjectMeta::named("n1"), NodeSpec {});
         node.status = Some(NodeStatus { id: "x2o0i1kzq9".to_owned(), ..NodeStatus::default() });
         harness.store().node_replace_all(&[node], harness.epoch).await.expect("written");
@@ -213,13 +263,24 @@ impl Harness {
         }
     }
 
+    /// Makes a token to revoke, when there is none.
+    async fn make_spare(&mut self) {
+        let acme: OrgName = "acme".parse().expect("a name");
+        let known = self.store().token_list(Some(&acme)).await.expect("lists");
+        if !known.iter().any(|token| token.id == self.spare) {
+            let (token, _) = self.store().token_create(&NewToken::new("spare", Some(&acme), Role::Viewer)).await.expect("a token");
+            self.spare = token.id;
+        }
+    }
+
     /// All desired state, to see that nothing was written.
     async fn everything(&self) -> String {
         let store = self.store();
         let apps = store.app_list(None).await.expect("reads");
         let domains = store.domain_list(None).await.expect("reads");
         let settings = store.setting_list().await.expect("reads");
-        format!("{:?} {apps:?} {domains:?} {settings:?}", store.org_list().await.expect("reads"))
+        let tokens: Vec<_> = store.token_list(None).await.expect("reads").into_iter().map(|token| (token.id, token.role)).collect();
+        format!("{:?} {apps:?} {domains:?} {settings:?} {tokens:?}", store.org_list().await.expect("reads"))
     }
 
     async fn raw(&self, request: Request<Body>) -> Answer {

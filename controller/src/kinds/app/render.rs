@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::names;
 use crate::engines::swarm::{SecretMount, ServiceSpec, labels};
+use crate::store::Revision;
 
 /// Processes and threads of one task. A fork bomb must not take the node down.
 const PIDS_LIMIT: i64 = 1024;
@@ -78,21 +79,17 @@ struct Template<'a> {
     // Left out when it is what it always was: an upgrade of the platform restarts nothing.
     #[serde(skip_serializing_if = "Protocol::is_default")]
     protocol: Protocol,
+    /// Left out when there was none, so that the field's coming restarted nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarts: Option<i64>,
 }
 
 /// Renders one process. `image` is the resolved reference.
-pub fn process(
-    owner: &Owner,
-    generation: i64,
-    spec: &AppSpec,
-    secret_versions: &BTreeMap<EnvKey, i64>,
-    image: &str,
-    (name, process): (&ProcessName, &ProcessSpec),
-) -> ProcessTarget {
+pub fn process(owner: &Owner, revision: &Revision, image: &str, (name, process): (&ProcessName, &ProcessSpec)) -> ProcessTarget {
     let port = process.port.map(std::num::NonZeroU16::get);
     let health = process.health.as_ref().and_then(|health| serde_json::to_string(health).ok());
-    let secrets = secret_mounts(owner, secret_versions);
-    let env = environment(spec, port, &secrets);
+    let secrets = secret_mounts(owner, &revision.secret_versions);
+    let env = environment(&revision.spec, process, &secrets);
     let nano_cpus = process.resources.cpu.map_or(0, api_types::Cpu::nanos);
     let memory_bytes = process.resources.memory.map_or(0, api_types::Memory::bytes);
     let stop_grace_nanos = i64::try_from(process.stop_grace_period.get().as_nanos()).unwrap_or(i64::MAX);
@@ -109,6 +106,7 @@ pub fn process(
         health: health.as_deref(),
         dnsrr: owner.dnsrr,
         protocol: process.protocol,
+        restarts: revision.restarts.get(name).copied().filter(|count| *count > 0),
     };
     let release = short_hash(&template);
 
@@ -122,7 +120,7 @@ pub fn process(
         container_labels.insert(labels::HEALTH.to_owned(), health.clone());
     }
     let mut service_labels = container_labels.clone();
-    service_labels.insert(labels::GENERATION.to_owned(), generation.to_string());
+    service_labels.insert(labels::GENERATION.to_owned(), revision.generation.to_string());
 
     let service = ServiceSpec {
         name: names::service(&owner.app, owner.uid, name, &release),
@@ -139,7 +137,7 @@ pub fn process(
         memory_bytes,
         pids_limit: PIDS_LIMIT,
         stop_grace_nanos,
-        replicas: u64::from(process.replicas),
+        replicas: u64::from(revision.spec.wanted_replicas(process)),
         dnsrr: owner.dnsrr,
     };
     ProcessTarget { release, service, port }
@@ -154,16 +152,16 @@ fn secret_mounts(owner: &Owner, versions: &BTreeMap<EnvKey, i64>) -> Vec<SecretM
     mounts
 }
 
-fn environment(spec: &AppSpec, port: Option<u16>, secrets: &[SecretMount]) -> BTreeMap<String, String> {
+fn environment(spec: &AppSpec, process: &ProcessSpec, secrets: &[SecretMount]) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
-    if let Some(port) = port {
+    if let Some(port) = process.port {
         env.insert("PORT".to_owned(), port.to_string());
     }
     for mount in secrets {
         env.insert(format!("{}_FILE", mount.file_name), format!("/run/secrets/{}", mount.file_name));
     }
-    // What the user wrote wins over what the platform adds.
-    env.extend(spec.env.iter().map(|(key, value)| (key.to_string(), value.clone())));
+    // What the user wrote wins over what the platform adds, and the nearer wins over the farther.
+    env.extend(spec.env.iter().chain(&process.env).map(|(key, value)| (key.to_string(), value.clone())));
     env
 }
 
