@@ -3,7 +3,9 @@
 use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
-use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use api_types::{
+    AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+};
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;

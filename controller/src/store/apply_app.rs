@@ -66,13 +66,8 @@ impl Apply<'_> {
         }
         let spec_changed = before.as_ref().is_none_or(|record| record.spec != spec || record.secret_versions != secrets.versions);
         let restarts = before.as_ref().map(|record| record.restarts.clone()).unwrap_or_default();
-        let next = NewGeneration {
-            spec: &spec,
-            labels: &item.head.labels,
-            secret_versions: &secrets.versions,
-            restarts: &restarts,
-            spec_changed,
-        };
+        let next =
+            NewGeneration { spec: &spec, labels: &item.head.labels, secret_versions: &secrets.versions, restarts: &restarts, spec_changed };
         let (action, record) = match before {
             None => {
                 let app = NewApp { item: item.head.item, uid, org: &item.org, name: &item.name };

@@ -7,7 +7,9 @@ use std::time::Duration;
 use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
-use api_types::{AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use api_types::{
+    AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
