@@ -79,6 +79,8 @@ pub enum Command {
     Apply(cmd::apply::Args),
     /// Show what an apply would do, without doing it
     Plan(cmd::plan::Args),
+    /// Show what differs between two revisions, or between files and the server
+    Diff(cmd::diff::Args),
     /// List objects, or show one
     Get(cmd::get::Args),
     /// Explain one object: state, conditions, events

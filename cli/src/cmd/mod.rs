@@ -6,6 +6,7 @@ pub mod context;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod diff;
 pub mod events;
 pub mod get;
 pub mod logs;
@@ -121,6 +122,7 @@ pub async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Apply(args) => apply::run(&session()?, args).await,
         Command::Plan(args) => plan::run(&session()?, args).await,
+        Command::Diff(args) => diff::run(&session()?, args).await,
         Command::Get(args) => get::run(&session()?, args).await,
         Command::Describe(args) => describe::run(&session()?, args).await,
         Command::Scale(args) => scale::run(&session()?, args).await,
