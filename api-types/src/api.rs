@@ -1,10 +1,11 @@
 //! Bodies of requests and answers that are not objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::diff::Change;
 use crate::kinds::Kind;
@@ -16,8 +17,30 @@ use crate::name::ProcessName;
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "{T}List")]
 pub struct List<T> {
+    /// How the list goes on, and where a watch of it begins.
+    #[serde(default)]
+    pub metadata: ListMeta,
     /// The objects, by name.
     pub items: Vec<T>,
+}
+
+/// How a list goes on, and where a watch of it begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListMeta {
+    /// There is more: send this as `continue`, with the same other parameters, to get it. Opaque.
+    #[serde(default, rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub continue_token: Option<String>,
+    /// A watch that begins with this as `resourceVersion` tells every change after this list. Opaque; absent
+    /// from lists that cannot be watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+impl<T> From<Vec<T>> for List<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self { metadata: ListMeta::default(), items }
+    }
 }
 
 /// Several manifests, applied together: all valid and written in one transaction, or none.
@@ -103,6 +126,15 @@ pub struct ScaleRequest {
     /// Makes the write conditional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
+}
+
+/// Which processes of an app are to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartRequest {
+    /// Process types; all when there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub processes: BTreeSet<ProcessName>,
 }
 
 /// One revision of an app, as its history shows it. Its number is the generation that it made.
@@ -255,6 +287,12 @@ pub struct WhoAmI {
     pub org: Option<String>,
     /// Its role.
     pub role: Role,
+    /// Names the token, to revoke it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// When it ends; absent when never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Version of the server.

@@ -97,6 +97,8 @@ pub enum Reason {
     Unschedulable,
     /// The app is scaled to zero.
     ScaledToZero,
+    /// The app is stopped (`spec.suspend`).
+    Suspended,
 
     // Healthy.
     /// All wanted tasks run and answer.

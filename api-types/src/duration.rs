@@ -40,6 +40,12 @@ impl HumanDuration {
 impl FromStr for HumanDuration {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
+        Self::parse(text, MAX_MILLIS)
+    }
+}
+
+impl HumanDuration {
+    fn parse(text: &str, max: u64) -> Result<Self, ParseError> {
         let err = || ParseError::new(format!("a duration looks like \"10s\", \"5m\" or \"1h30m\"; \"{}\" does not", excerpt(text)));
         let mut rest = text;
         let mut total: u64 = 0;
@@ -62,8 +68,8 @@ impl FromStr for HumanDuration {
             total = number.checked_mul(factor).and_then(|part| total.checked_add(part)).ok_or_else(err)?;
             rest = tail;
         }
-        if total > MAX_MILLIS {
-            return Err(ParseError::new(format!("a duration must be at most 30d; \"{}\" is more", excerpt(text))));
+        if total > max {
+            return Err(ParseError::new(format!("a duration must be at most {}; \"{}\" is more", Self(max), excerpt(text))));
         }
         Ok(Self(total))
     }
@@ -107,9 +113,74 @@ impl JsonSchema for HumanDuration {
     }
 }
 
+/// How long a token is good for: a minute to ten years, such as `12h` or `90d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lifetime(HumanDuration);
+
+/// Shortest lifetime: a minute. A shorter one is over before the token was copied.
+const MIN_LIFETIME: u64 = 60_000;
+/// Longest lifetime: ten years.
+const MAX_LIFETIME: u64 = 3650 * 86_400_000;
+
+impl Lifetime {
+    /// As chrono's type.
+    pub fn chrono(self) -> chrono::Duration {
+        self.0.chrono()
+    }
+}
+
+impl FromStr for Lifetime {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let parsed = HumanDuration::parse(text, MAX_LIFETIME)?;
+        if parsed.0 < MIN_LIFETIME {
+            return Err(ParseError::new(format!("a lifetime must be at least 1m; \"{}\" is less", excerpt(text))));
+        }
+        Ok(Self(parsed))
+    }
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Lifetime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Lifetime {
+    fn schema_name() -> Cow<'static, str> {
+        "Lifetime".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^([0-9]+(d|h|ms|m|s))+$", "examples": ["12h", "90d"]})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lifetime_may_be_longer_than_other_durations_but_not_without_bound() {
+        for text in ["1m", "12h", "90d", "3650d"] {
+            assert_eq!(text.parse::<Lifetime>().map(|lifetime| lifetime.to_string()).as_deref(), Ok(text));
+        }
+        for bad in ["59s", "3651d", "0d", "", "90", "999999999999d"] {
+            assert!(bad.parse::<Lifetime>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_read_and_print() {

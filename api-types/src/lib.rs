@@ -18,9 +18,10 @@ pub mod problem;
 pub mod quantity;
 pub mod schema;
 pub mod secret;
+pub mod token;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
-pub use duration::HumanDuration;
+pub use duration::{HumanDuration, Lifetime};
 pub use image::ImageRef;
 pub use kinds::app::{App, AppSpec, AppStatus};
 pub use kinds::domain::{Domain, DomainSpec, DomainStatus};

@@ -87,6 +87,16 @@ pub enum Command {
     Describe(cmd::describe::Args),
     /// Change the number of replicas
     Scale(cmd::scale::Args),
+    /// Set variables, secrets or the image
+    Set(cmd::set::Args),
+    /// Remove variables or secrets
+    Unset(cmd::set::UnsetArgs),
+    /// Replace all tasks by new ones, one after the other
+    Restart(cmd::restart::Args),
+    /// Stop an app; it keeps its configuration and scale
+    Stop(cmd::stop::StopArgs),
+    /// Start a stopped app
+    Start(cmd::stop::StartArgs),
     /// Read the logs of all replicas
     Logs(cmd::logs::Args),
     /// List what happened

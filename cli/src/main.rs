@@ -1,11 +1,13 @@
 //! `skyctl`: the Skyswarm command line. It speaks HTTP to the server and nothing else.
 
 mod args;
+mod change;
 mod client;
 mod clock;
 mod cmd;
 mod context;
 mod errors;
+mod input;
 mod manifest;
 mod output;
 mod resource;

@@ -45,6 +45,9 @@ pub struct AppSpec {
     /// Each is mounted as the file `/run/secrets/<KEY>`, and `<KEY>_FILE` holds that path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<EnvKey, Option<SecretValue>>,
+    /// Stops the app: no process has a task, and each keeps the scale that it is to have again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
     /// Process types by name.
     pub processes: BTreeMap<ProcessName, ProcessSpec>,
     /// Custom domains. They go to the process `web`, or else to the only process with a port.
@@ -61,6 +64,11 @@ impl AppSpec {
         let mut with_port = self.processes.iter().filter_map(|(name, process)| process.port.map(|port| (name, process, port)));
         let first = with_port.clone().find(|(name, ..)| name.as_str() == "web");
         first.or_else(|| with_port.next().filter(|_| with_port.next().is_none()))
+    }
+
+    /// Replicas that a process of this app shall have now.
+    pub fn wanted_replicas(&self, process: &ProcessSpec) -> u32 {
+        if self.suspend { 0 } else { process.replicas }
     }
 
     /// The pull policy in force.
@@ -201,6 +209,10 @@ pub enum RolloutOrder {
     StopFirst,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
 const fn one() -> u32 {
     1
 }

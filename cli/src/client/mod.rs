@@ -107,6 +107,16 @@ impl Client {
         self.json(self.request(Method::PUT, path, &[])?.json(body)).await
     }
 
+    /// `PATCH` with a JSON merge patch.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)], body: &(impl Serialize + ?Sized)) -> Result<T> {
+        // Before the body, which else brings its own along.
+        let request = self.request(Method::PATCH, path, query)?.header(reqwest::header::CONTENT_TYPE, "application/merge-patch+json");
+        self.json(request.json(body)).await
+    }
+
     /// `DELETE`; the answer's body is of no interest.
     ///
     /// # Errors

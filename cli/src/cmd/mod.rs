@@ -11,9 +11,12 @@ pub mod events;
 pub mod get;
 pub mod logs;
 pub mod plan;
+pub mod restart;
 pub mod scale;
 pub mod schemas;
+pub mod set;
 pub mod settings;
+pub mod stop;
 pub mod version;
 pub mod wait;
 pub mod whoami;
@@ -126,6 +129,11 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Get(args) => get::run(&session()?, args).await,
         Command::Describe(args) => describe::run(&session()?, args).await,
         Command::Scale(args) => scale::run(&session()?, args).await,
+        Command::Set(args) => set::run(&session()?, args).await,
+        Command::Unset(args) => set::unset(&session()?, args).await,
+        Command::Restart(args) => restart::run(&session()?, args).await,
+        Command::Stop(args) => stop::stop(&session()?, args).await,
+        Command::Start(args) => stop::start(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,
         Command::Wait(args) => wait::run(&session()?, args).await,

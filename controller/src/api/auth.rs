@@ -15,13 +15,14 @@ use api_types::{AppName, OrgName};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::backend::Backend;
 use super::docs;
 use super::error::{ApiError, ApiResult};
 use super::extract::excerpt;
 use super::state::{ApiState, SharedCore};
-use crate::store::{AppRecord, WriteContext};
+use crate::store::{AppRecord, TokenLookup, WriteContext};
 
 /// Longest token that is looked up.
 const MAX_TOKEN: usize = 256;
@@ -126,8 +127,21 @@ impl FromRequestParts<SharedCore> for Caller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, core: &SharedCore) -> ApiResult<Self> {
         let token = bearer(parts)?;
-        let found = core.state.backend.token_find(token).await?;
-        let who = found.ok_or_else(|| unauthorized("the token is not valid"))?;
+        let ended = |how: &str, at: DateTime<Utc>| {
+            // Only who has the token's text learns this, so it tells nothing about other tokens.
+            unauthorized(&format!(
+                "this token {how} at {}; ask an administrator for another one",
+                at.to_rfc3339_opts(SecondsFormat::Secs, true)
+            ))
+        };
+        let found = match core.state.backend.token_find(token).await? {
+            TokenLookup::Valid(found) => found,
+            TokenLookup::Expired(at) => return Err(ended("expired", at)),
+            TokenLookup::Revoked(at) => return Err(ended("was revoked", at)),
+            TokenLookup::Unknown => return Err(unauthorized("the token is not valid")),
+        };
+        core.usage.note(&found, core.state.clock.now());
+        let who = WhoAmI { name: found.name, org: found.org, role: found.role, id: Some(found.id), expires_at: found.expires_at };
         tracing::Span::current().record("author", &who.name);
         Ok(Self { who, core: core.clone() })
     }

@@ -4,15 +4,19 @@
 //! says what the API may do with the database. It is no general repository: add a method only when a route
 //! needs it.
 
-use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::token::TokenInfo;
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::store::{AppRecord, Revision, StoreError, WriteContext, WriteError};
+use crate::store::{AppRecord, Change, NewToken, Revision, StoreError, TokenLookup, WriteContext, WriteError};
 
 /// Result of a read.
 pub type Read<T> = Result<T, StoreError>;
@@ -24,8 +28,18 @@ pub type Write<T> = Result<T, WriteError>;
 pub trait Backend: Send + Sync + 'static {
     /// Answers when the database does.
     async fn ping(&self) -> Read<()>;
-    /// Whose token this is, if it is one.
-    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>>;
+    /// Whose token this is, or why it is none.
+    async fn token_find(&self, presented: &str) -> Read<TokenLookup>;
+    /// Makes a token; its text is given this once.
+    async fn token_create(&self, new: &NewToken<'_>) -> Read<(TokenInfo, SecretString)>;
+    /// Tokens by name.
+    async fn token_list(&self, org: Option<&OrgName>) -> Read<Vec<TokenInfo>>;
+    /// Takes a token back; `false` when there is none.
+    async fn token_revoke(&self, org: Option<&OrgName>, id: Uuid) -> Read<bool>;
+    /// Notes that tokens are in use.
+    async fn token_used(&self, ids: &[Uuid]) -> Read<()>;
+    /// Which of some tokens are no longer good.
+    async fn token_ended(&self, ids: &[Uuid]) -> Read<Vec<Uuid>>;
 
     /// Writes all items in one transaction, or none.
     async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>>;
@@ -39,6 +53,16 @@ pub trait Backend: Send + Sync + 'static {
     -> Write<Option<AppRecord>>;
     /// Changes replicas; `None` when there is no such app.
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>>;
+    /// Applies what a function makes of an app; `None` when there is no such app.
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>>;
+    /// Counts a restart of these process types, all when there are none; `None` when there is no such app.
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>>;
     /// A stored secret, to compare with a wanted one.
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>>;
     /// Newest first.

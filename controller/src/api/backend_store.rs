@@ -1,23 +1,42 @@
 //! The real store behind the API's trait: every method is the store's of the same name.
 
-use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::token::TokenInfo;
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Revision, Store, WriteContext};
+use crate::store::{AppRecord, Change, NewToken, Revision, Store, TokenLookup, WriteContext};
 
 #[async_trait]
 impl Backend for Store {
     async fn ping(&self) -> Read<()> {
         Store::ping(self).await
     }
-    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>> {
+    async fn token_find(&self, presented: &str) -> Read<TokenLookup> {
         Store::token_find(self, presented).await
+    }
+    async fn token_create(&self, new: &NewToken<'_>) -> Read<(TokenInfo, SecretString)> {
+        Store::token_create(self, new).await
+    }
+    async fn token_list(&self, org: Option<&OrgName>) -> Read<Vec<TokenInfo>> {
+        Store::token_list(self, org).await
+    }
+    async fn token_revoke(&self, org: Option<&OrgName>, id: Uuid) -> Read<bool> {
+        Store::token_revoke(self, org, id).await
+    }
+    async fn token_used(&self, ids: &[Uuid]) -> Read<()> {
+        Store::token_used(self, ids).await
+    }
+    async fn token_ended(&self, ids: &[Uuid]) -> Read<Vec<Uuid>> {
+        Store::token_ended(self, ids).await
     }
     async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>> {
         Store::apply(self, items, cx).await
@@ -39,6 +58,18 @@ impl Backend for Store {
     }
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         Store::app_scale(self, org, name, req, cx).await
+    }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        Store::app_change(self, org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        Store::app_restart(self, org, name, what, cx).await
     }
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         Store::secret_value(self, app_uid, org, key, version).await

@@ -19,16 +19,18 @@ pub(super) enum Tag {
     Apps,
     Domains,
     Organizations,
+    Tokens,
     Platform,
     Server,
 }
 
 impl Tag {
-    pub(super) const ALL: [(Self, &'static str); 6] = [
+    pub(super) const ALL: [(Self, &'static str); 7] = [
         (Self::Apply, "Several objects at once, all or none."),
         (Self::Apps, "Apps: desired state, status, scale, plans, logs, events and revisions."),
         (Self::Domains, "Host names that go to apps."),
         (Self::Organizations, "Tenants."),
+        (Self::Tokens, "What lets people and programs in; for administrators."),
         (Self::Platform, "Nodes and settings; for platform tokens."),
         (Self::Server, "The server itself: health, metrics, version, this document."),
     ];
@@ -38,6 +40,7 @@ impl Tag {
             Self::Apps => "apps",
             Self::Domains => "domains",
             Self::Organizations => "organizations",
+            Self::Tokens => "tokens",
             Self::Platform => "platform",
             Self::Server => "server",
         }
@@ -127,6 +130,15 @@ pub(super) fn response(description: &str, media_type: &str, schema: Option<Schem
     let mut response = Response { description: description.to_owned(), ..Response::default() };
     response.content.insert(media_type.to_owned(), MediaType { schema: schema.map(schema_object), ..MediaType::default() });
     response
+}
+
+/// Says that success is answered with another status than 200.
+pub(super) fn answers(mut op: TransformOperation<'_>, status: u16) -> TransformOperation<'_> {
+    let responses = op.inner_mut().responses.get_or_insert_default();
+    if let Some(found) = responses.responses.shift_remove(&StatusCode::Code(200)) {
+        responses.responses.insert(StatusCode::Code(status), found);
+    }
+    op
 }
 
 /// Adds a response to an operation.

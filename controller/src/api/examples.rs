@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 pub(super) fn list(item: Value) -> Value {
-    json!({"items": [item]})
+    json!({"metadata": {}, "items": [item]})
 }
 
 pub(super) fn healthy() -> Value {
@@ -25,7 +25,25 @@ pub(super) fn version() -> Value {
     json!({"version": env!("CARGO_PKG_VERSION"), "apiVersions": ["skyswarm.dev/v1"]})
 }
 pub(super) fn whoami() -> Value {
-    json!({"name": "ci", "org": "acme", "role": "member"})
+    json!({"name": "ci", "org": "acme", "role": "member", "id": "0198c0de-0000-7000-8000-000000000004", "expiresAt": "2026-05-01T12:00:00Z"})
+}
+
+pub(super) fn token_request() -> Value {
+    json!({"name": "ci", "role": "member", "expiresIn": "90d"})
+}
+pub(super) fn token() -> Value {
+    json!({
+        "id": "0198c0de-0000-7000-8000-000000000004", "name": "ci", "org": "acme", "role": "member",
+        "createdAt": "2026-01-31T12:00:00Z", "createdBy": "admin", "expiresAt": "2026-05-01T12:00:00Z",
+        "lastUsedAt": "2026-02-01T09:30:00Z", "expired": false,
+    })
+}
+pub(super) fn token_created() -> Value {
+    let mut info = token();
+    if let Some(info) = info.as_object_mut() {
+        info.remove("lastUsedAt");
+    }
+    json!({"token": "sky_…", "info": info})
 }
 
 pub(super) fn organization_manifest() -> Value {
@@ -86,6 +104,12 @@ pub(super) fn app() -> Value {
             "urls": ["http://shop-acme.apps.example.com", "http://shop.example.com"],
         },
     })
+}
+pub(super) fn app_patch() -> Value {
+    json!({"spec": {"env": {"LOG_LEVEL": "debug", "OLD": null}}})
+}
+pub(super) fn restart() -> Value {
+    json!({"processes": ["web"]})
 }
 pub(super) fn app_deleting() -> Value {
     let mut app = app();

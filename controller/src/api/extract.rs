@@ -21,6 +21,7 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::docs;
 use super::error::{ApiError, ApiResult};
@@ -71,6 +72,22 @@ impl FromStr for NodeName {
 impl InPath for NodeName {
     const KEY: &'static str = "name";
     const DESCRIPTION: &'static str = "Host name of the node.";
+}
+
+/// The id of a token.
+#[derive(JsonSchema)]
+pub(super) struct TokenId(pub(super) Uuid);
+impl FromStr for TokenId {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let id = Uuid::try_parse(text)
+            .map_err(|_| ParseError(format!("a token's id is a UUID as lists show it; \"{}\" is none", excerpt(text))))?;
+        Ok(Self(id))
+    }
+}
+impl InPath for TokenId {
+    const KEY: &'static str = "id";
+    const DESCRIPTION: &'static str = "Id of the token, as lists show it; not its text.";
 }
 
 /// A name from the path. Put it after the context, so that a foreign organisation is a 404 before a

@@ -22,11 +22,13 @@ pub mod error;
 mod examples;
 mod extract;
 mod layers;
+mod merge_patch;
 mod metrics;
 pub mod openapi;
 mod routes;
 pub mod serve;
 pub mod state;
+mod usage;
 mod view;
 
 #[cfg(test)]
@@ -41,7 +43,7 @@ pub use metrics::ApiMetrics;
 pub use serve::serve;
 pub use state::{ApiState, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck};
 
-/// The whole API as a service. Streams end when `shutdown` is cancelled.
+/// The whole API as a service. Streams end when `shutdown` is cancelled. Must be called inside a Tokio runtime.
 pub fn router(state: ApiState, shutdown: CancellationToken) -> Router {
     let core = Arc::new(state::Core::new(state, shutdown));
     let (router, _) = openapi::build();

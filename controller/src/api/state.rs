@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::metrics::ApiMetrics;
+use super::usage::Usage;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::store::{AppRecord, Revision};
 
@@ -153,6 +154,7 @@ pub(super) struct Core {
     pub(super) state: ApiState,
     pub(super) requests: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
+    pub(super) usage: Usage,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -160,7 +162,8 @@ impl Core {
     pub(super) fn new(state: ApiState, shutdown: CancellationToken) -> Self {
         let requests = Arc::new(Semaphore::new(state.limits.concurrency));
         let streams = Arc::new(Semaphore::new(state.limits.streams));
-        Self { state, requests, streams, shutdown }
+        let usage = Usage::start(state.backend.clone());
+        Self { state, requests, streams, usage, shutdown }
     }
 }
 

@@ -22,7 +22,7 @@ Examples:
     skyswarm controller --database-url postgres://sky@db/sky --edge-http 0.0.0.0:80
 
   A token for a person of one organisation:
-    skyswarm token create --name ana --org acme --role member
+    skyswarm token create --name ana --org acme --role member --expires 90d
 
 The first start writes an administrator's token to DATA_DIR/admin-token.
 Everything else is a setting: skyctl settings";
@@ -187,6 +187,9 @@ pub struct TokenCreateArgs {
     /// What it may do.
     #[arg(long, value_enum, default_value_t = RoleArg::Member)]
     pub role: RoleArg,
+    /// How long it is good for, such as 12h or 90d; for ever when absent.
+    #[arg(long, value_name = "DURATION")]
+    pub expires: Option<api_types::Lifetime>,
 }
 
 /// What a token may do.

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::datadir::DataDir;
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::settings::Settings;
-use crate::store::{Store, StoreError, WriteContext};
+use crate::store::{NewToken, Store, StoreError, WriteContext};
 use crate::telemetry::MetricsRegistry;
 
 /// How long a database that does not answer is waited for: it may be starting beside us.
@@ -64,11 +64,11 @@ impl Core {
             self.store.apply(&[Manifest::Organization(organization)], &cx).await.context("the first organization cannot be made")?;
         }
         let known = match tokio::fs::read_to_string(data.token_file()).await {
-            Ok(token) => self.store.token_find(token.trim()).await?.is_some(),
+            Ok(token) => self.store.token_find(token.trim()).await?.valid().is_some(),
             Err(_) => false,
         };
         if !known {
-            let token = self.store.token_create("admin", None, Role::Admin).await?;
+            let (_, token) = self.store.token_create(&NewToken::new("admin", None, Role::Admin)).await?;
             data.write_token(&token)?;
             info!(file = %data.token_file().display(), "made a token for the administrator");
         }

@@ -49,6 +49,7 @@ impl Planner for AppPlanner {
             deletion_timestamp: None,
             spec: wanted.clone(),
             secret_versions: secret_versions.clone(),
+            restarts: BTreeMap::new(),
             status: Default::default(),
         });
         let newest = revisions.iter().find(|revision| revision.generation == record.generation);

@@ -27,6 +27,7 @@ use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck};
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::swarm::{EngineResult, SwarmEngine, SwarmInit};
 use crate::engines::traefik::binary;
+use crate::store::NewToken;
 
 /// Everything on one machine.
 pub async fn up(args: UpArgs) -> anyhow::Result<()> {
@@ -80,7 +81,9 @@ pub async fn controller(args: ControllerRoleArgs) -> anyhow::Result<()> {
 pub async fn token_create(args: TokenCreateArgs) -> anyhow::Result<SecretString> {
     let url = args.data.database_url.context("needs --database-url; with `skyswarm up`, use the API and the administrator's token")?;
     let core = Core::open(&url, &args.data.data_dir.join("key")).await?;
-    Ok(core.store.token_create(&args.name, args.org.as_ref(), args.role.into()).await?)
+    let new = NewToken { expires_in: args.expires, ..NewToken::new(&args.name, args.org.as_ref(), args.role.into()) };
+    let (_, token) = core.store.token_create(&new).await?;
+    Ok(token)
 }
 
 /// The database that was given, or our own.

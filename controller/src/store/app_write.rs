@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api_types::name::{LabelKey, LabelValue};
-use api_types::{AppName, AppSpec, EnvKey, OrgName};
+use api_types::{AppName, AppSpec, EnvKey, OrgName, ProcessName};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -19,6 +19,7 @@ pub(super) struct NewGeneration<'a> {
     pub(super) spec: &'a AppSpec,
     pub(super) labels: &'a BTreeMap<LabelKey, LabelValue>,
     pub(super) secret_versions: &'a BTreeMap<EnvKey, i64>,
+    pub(super) restarts: &'a BTreeMap<ProcessName, i64>,
     /// Whether it is a new generation, or labels only.
     pub(super) spec_changed: bool,
 }
@@ -31,7 +32,18 @@ pub(super) struct NewApp<'a> {
     pub(super) name: &'a AppName,
 }
 
-impl NewGeneration<'_> {
+impl<'a> NewGeneration<'a> {
+    /// A new generation of an app as it is; say with `..` what differs.
+    pub(super) fn of(record: &'a AppRecord) -> Self {
+        Self {
+            spec: &record.spec,
+            labels: &record.labels,
+            secret_versions: &record.secret_versions,
+            restarts: &record.restarts,
+            spec_changed: true,
+        }
+    }
+
     /// Makes the app with its first revision.
     pub(super) async fn insert(
         &self,
@@ -85,7 +97,7 @@ impl NewGeneration<'_> {
             return row.await.map_err(StoreError::on(what));
         }
         let sql = concat!(
-            "UPDATE apps SET spec = $2, secret_versions = $3, labels = $4, generation = generation + 1, \
+            "UPDATE apps SET spec = $2, secret_versions = $3, labels = $4, restarts = $5, generation = generation + 1, \
              desired_version = desired_version + 1, resource_version = nextval('resource_version') WHERE uid = $1 RETURNING ",
             app_columns!()
         );
@@ -94,6 +106,7 @@ impl NewGeneration<'_> {
             .bind(Json(self.spec))
             .bind(Json(self.secret_versions))
             .bind(Json(self.labels))
+            .bind(Json(self.restarts))
             .fetch_one(&mut *tx)
             .await
             .map_err(StoreError::on(what))?;
@@ -103,14 +116,15 @@ impl NewGeneration<'_> {
 }
 
 async fn revision_insert(tx: &mut PgConnection, record: &AppRecord, now: DateTime<Utc>, cx: &WriteContext) -> Result<(), StoreError> {
-    let sql = "INSERT INTO revisions (app_uid, org, generation, spec, secret_versions, author, source, created_at, verdict) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "INSERT INTO revisions (app_uid, org, generation, spec, secret_versions, restarts, author, source, created_at, verdict) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     sqlx::query(sql)
         .bind(record.uid)
         .bind(record.org.as_str())
         .bind(record.generation)
         .bind(Json(&record.spec))
         .bind(Json(&record.secret_versions))
+        .bind(Json(&record.restarts))
         .bind(printable(&cx.author))
         .bind(printable(&cx.source))
         .bind(now)

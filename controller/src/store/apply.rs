@@ -45,41 +45,49 @@ impl Store {
         bounded("applying", async {
             let mut attempt = 1;
             loop {
-                match self.apply_once(&items, cx).await {
-                    Err(WriteError::Store(error)) if error.is_retryable() && attempt < ATTEMPTS => {
-                        let pause = Duration::from_millis(20).mul_f64(f64::from(attempt) * (1.0 + self.inner.entropy.unit()));
-                        tokio::time::sleep(pause).await;
-                        attempt += 1;
-                    }
-                    other => return other,
+                let result = self.apply_once(&items, cx).await;
+                if !self.runs_again(&result, &mut attempt).await {
+                    return result;
                 }
             }
         })
         .await
     }
 
+    /// Whether a transaction is to be run again because it was the victim of a deadlock; waits before it says so.
+    pub(super) async fn runs_again<T>(&self, result: &Result<T, WriteError>, attempt: &mut u32) -> bool {
+        let lost = matches!(result, Err(WriteError::Store(error)) if error.is_retryable() && *attempt < ATTEMPTS);
+        if lost {
+            let pause = Duration::from_millis(20).mul_f64(f64::from(*attempt) * (1.0 + self.inner.entropy.unit()));
+            tokio::time::sleep(pause).await;
+            *attempt += 1;
+        }
+        lost
+    }
+
+    /// Begins a transaction and waits for other writers of these organisations; says which of them exist.
+    pub(super) async fn apply_begin<'a>(
+        &'a self,
+        orgs: &BTreeSet<OrgName>,
+        count: usize,
+        cx: &'a WriteContext,
+    ) -> Result<(Apply<'a>, BTreeSet<OrgName>), WriteError> {
+        let mut tx = self.begin().await?;
+        let known = super::organizations::lock(&mut tx, orgs).await?;
+        let now = self.inner.clock.now();
+        Ok((Apply { store: self, tx, cx, now, settings: Settings::default(), errors: Vec::new(), results: vec![None; count] }, known))
+    }
+
     async fn apply_once(&self, items: &Items, cx: &WriteContext) -> Result<Vec<ApplyResult>, WriteError> {
-        let tx = self.begin().await?;
         let count = items.organizations.len() + items.settings.len() + items.apps.len() + items.domains.len();
-        let mut apply = Apply {
-            store: self,
-            tx,
-            cx,
-            now: self.inner.clock.now(),
-            settings: Settings::default(),
-            errors: Vec::new(),
-            results: vec![None; count],
-        };
-        let known = super::organizations::lock(&mut apply.tx, &items.org_names()).await?;
+        let (mut apply, known) = self.apply_begin(&items.org_names(), count, cx).await?;
         apply.platform(items, known).await?;
         apply.settings = super::settings::snapshot(&mut apply.tx).await?;
         apply.apps(&items.apps).await?;
         for item in &items.domains {
             apply.domain(item).await?;
         }
-        if !apply.errors.is_empty() {
-            return Err(WriteError::Invalid { errors: apply.errors });
-        }
+        apply.refuse_errors()?;
         super::apps::finish(apply.tx, cx).await?;
         Ok(apply.results.into_iter().flatten().collect())
     }
@@ -111,6 +119,12 @@ impl Apply<'_> {
     /// Notes an error and goes on, so that others are found too.
     pub(super) fn reject(&mut self, item: usize, error: FieldError) {
         self.errors.push((item, error));
+    }
+
+    /// Ends the apply when something was wrong.
+    pub(super) fn refuse_errors(&mut self) -> Result<(), WriteError> {
+        let errors = std::mem::take(&mut self.errors);
+        if errors.is_empty() { Ok(()) } else { Err(WriteError::Invalid { errors }) }
     }
 
     /// Notes what was done with an object.

@@ -64,7 +64,14 @@ impl Apply<'_> {
             return Ok(());
         }
         let spec_changed = before.as_ref().is_none_or(|record| record.spec != item.spec || record.secret_versions != secrets.versions);
-        let next = NewGeneration { spec: &item.spec, labels: &item.head.labels, secret_versions: &secrets.versions, spec_changed };
+        let restarts = before.as_ref().map(|record| record.restarts.clone()).unwrap_or_default();
+        let next = NewGeneration {
+            spec: &item.spec,
+            labels: &item.head.labels,
+            secret_versions: &secrets.versions,
+            restarts: &restarts,
+            spec_changed,
+        };
         let (action, record) = match before {
             None => {
                 let app = NewApp { item: item.head.item, uid, org: &item.org, name: &item.name };

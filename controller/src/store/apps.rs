@@ -15,7 +15,7 @@ use super::{AppKey, AppRecord, Store, StoreError, WriteContext, WriteError};
 macro_rules! app_columns {
     () => {
         "org, name, uid, generation, resource_version, desired_version, labels, finalizers, created_at, \
-         deletion_timestamp, spec, secret_versions, status"
+         deletion_timestamp, spec, secret_versions, restarts, status"
     };
 }
 pub(super) use app_columns;
@@ -222,8 +222,8 @@ impl Store {
             if spec == record.spec {
                 return Ok(Some(record));
             }
-            let next = NewGeneration { spec: &spec, labels: &record.labels, secret_versions: &record.secret_versions, spec_changed: true };
-            let written = next.update(&mut tx, &record, self.inner.clock.now(), cx).await?;
+            let written =
+                NewGeneration { spec: &spec, ..NewGeneration::of(&record) }.update(&mut tx, &record, self.inner.clock.now(), cx).await?;
             finish(tx, cx).await?;
             Ok(Some(written))
         })

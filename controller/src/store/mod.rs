@@ -8,6 +8,7 @@
 //! by holding a record over an await of minutes and writing back what was computed from it; pass the
 //! version that was read (`resource_version`, `desired_version`), and the write notices.
 
+mod app_change;
 mod app_write;
 mod apply;
 mod apply_app;
@@ -40,12 +41,14 @@ use std::sync::{Arc, OnceLock};
 use api_types::event::EventType;
 use api_types::kinds::app::{AppSpec, AppStatus, Verdict};
 use api_types::name::{LabelKey, LabelValue};
-use api_types::{AppName, EnvKey, OrgName};
+use api_types::{AppName, EnvKey, OrgName, ProcessName};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+pub use app_change::Change;
 pub use error::{StoreError, WriteError};
+pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::keyring::Keyring;
@@ -90,6 +93,9 @@ pub struct AppRecord {
     /// Version of each secret that the spec names.
     #[sqlx(json)]
     pub secret_versions: BTreeMap<EnvKey, i64>,
+    /// How often each process type was restarted by hand.
+    #[sqlx(json)]
+    pub restarts: BTreeMap<ProcessName, i64>,
     /// Last status.
     #[sqlx(json)]
     pub status: AppStatus,
@@ -106,6 +112,9 @@ pub struct Revision {
     /// Version of each secret that the spec names.
     #[sqlx(json)]
     pub secret_versions: BTreeMap<EnvKey, i64>,
+    /// How often each process type had been restarted by hand.
+    #[sqlx(json)]
+    pub restarts: BTreeMap<ProcessName, i64>,
     /// What the image reference was resolved to.
     pub resolved_image: Option<String>,
     /// Outcome.

@@ -10,7 +10,10 @@ use super::{Revision, Store, StoreError};
 
 macro_rules! revision_select {
     ($rest:literal) => {
-        concat!("SELECT generation, spec, secret_versions, resolved_image, verdict, author, source, created_at FROM revisions ", $rest)
+        concat!(
+            "SELECT generation, spec, secret_versions, restarts, resolved_image, verdict, author, source, created_at FROM revisions ",
+            $rest
+        )
     };
 }
 

@@ -1,9 +1,12 @@
-//! API tokens: random, shown once, stored as a hash.
+//! API tokens: random, shown once, stored as a hash; they end by time or by being revoked.
 
-use api_types::OrgName;
-use api_types::api::{Role, WhoAmI};
+use api_types::api::Role;
+use api_types::token::TokenInfo;
+use api_types::{Lifetime, OrgName};
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::connect::bounded;
@@ -16,56 +19,236 @@ const PREFIX: &str = "sky_";
 const RANDOM_CHARS: usize = 43;
 /// Characters of the checksum: 4 bytes.
 const CHECKSUM_CHARS: usize = 6;
+/// How long a revoked token's holder is told that it was revoked.
+const REVOKED_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(90);
+/// How exactly the last use is known. Each write of it costs a row version.
+pub const USE_RESOLUTION: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+
+/// The columns of [`TokenRow`].
+macro_rules! token_columns {
+    () => {
+        "id, name, org, role, created_at, created_by, expires_at, last_used_at, revoked_at"
+    };
+}
+
+/// A token that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewToken<'a> {
+    /// Who or what will use it.
+    pub name: &'a str,
+    /// Organisation that it is limited to.
+    pub org: Option<&'a OrgName>,
+    /// What it may do.
+    pub role: Role,
+    /// How long it is good for; for ever when `None`.
+    pub expires_in: Option<Lifetime>,
+    /// Name of the token that makes it.
+    pub created_by: Option<&'a str>,
+}
+
+impl<'a> NewToken<'a> {
+    /// A token without end, made on the server.
+    pub fn new(name: &'a str, org: Option<&'a OrgName>, role: Role) -> Self {
+        Self { name, org, role, expires_in: None, created_by: None }
+    }
+}
+
+/// What is known of a text that somebody presents as a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenLookup {
+    /// It is one.
+    Valid(TokenInfo),
+    /// It was one until then.
+    Expired(DateTime<Utc>),
+    /// It was taken back then.
+    Revoked(DateTime<Utc>),
+    /// Nobody was ever given it, or so long ago that nothing is known of it.
+    Unknown,
+}
+
+impl TokenLookup {
+    /// The token, when it is good.
+    pub fn valid(self) -> Option<TokenInfo> {
+        match self {
+            Self::Valid(token) => Some(token),
+            _ => None,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct TokenRow {
+    id: Uuid,
+    name: String,
+    org: Option<String>,
+    role: String,
+    created_at: DateTime<Utc>,
+    created_by: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+}
+
+impl TokenRow {
+    fn info(self, now: DateTime<Utc>) -> TokenInfo {
+        TokenInfo {
+            id: self.id,
+            name: self.name,
+            org: self.org,
+            role: role_of(&self.role),
+            created_at: self.created_at,
+            created_by: self.created_by,
+            expires_at: self.expires_at,
+            last_used_at: self.last_used_at,
+            expired: self.expires_at.is_some_and(|end| end <= now),
+        }
+    }
+}
 
 impl Store {
-    /// Makes a token. It is shown this once; the database gets its SHA-256 only.
+    /// Makes a token. Its text is shown this once; the database gets its SHA-256 only.
     ///
     /// # Errors
     /// `Missing` when there is no such organisation.
-    pub async fn token_create(&self, name: &str, org: Option<&OrgName>, role: Role) -> Result<SecretString, StoreError> {
+    pub async fn token_create(&self, new: &NewToken<'_>) -> Result<(TokenInfo, SecretString), StoreError> {
         let what = "creating a token";
         bounded(what, async {
             let mut random = Zeroizing::new([0u8; 32]);
             self.inner.entropy.fill(&mut *random);
             let token = token_text(&random);
             let now = self.inner.clock.now();
-            let inserted = sqlx::query(
-                "INSERT INTO tokens (id, name, org, role, hash, created_at) SELECT $1, $2, $3, $4, $5, $6 \
-                 WHERE $3::text IS NULL OR EXISTS (SELECT FROM organizations WHERE name = $3)",
-            )
+            let inserted: Option<TokenRow> = sqlx::query_as(concat!(
+                "INSERT INTO tokens (id, name, org, role, hash, created_at, created_by, expires_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8 \
+                 WHERE $3::text IS NULL OR EXISTS (SELECT FROM organizations WHERE name = $3) RETURNING ",
+                token_columns!()
+            ))
             .bind(self.inner.entropy.uuid(now))
-            .bind(printable(name))
-            .bind(org.map(OrgName::as_str))
-            .bind(role_word(role))
+            .bind(printable(new.name))
+            .bind(new.org.map(OrgName::as_str))
+            .bind(role_word(new.role))
             .bind(hash(&token))
             .bind(now)
-            .execute(self.pool())
+            .bind(new.created_by.map(printable))
+            .bind(new.expires_in.map(|lifetime| now + lifetime.chrono()))
+            .fetch_optional(self.pool())
             .await
             .map_err(StoreError::on(what))?;
-            if inserted.rows_affected() == 0 {
-                return Err(StoreError::Missing { what: "the organization" });
-            }
-            Ok(SecretString::from(token.as_str().to_owned()))
+            let row = inserted.ok_or(StoreError::Missing { what: "the organization" })?;
+            Ok((row.info(now), SecretString::from(token.as_str().to_owned())))
         })
         .await
     }
 
-    /// Whose token this is. A text that cannot be a token is refused without asking the database.
+    /// Whose token this is, or why it is none. A text that cannot be a token is refused without asking the
+    /// database.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn token_find(&self, presented: &str) -> Result<Option<WhoAmI>, StoreError> {
+    pub async fn token_find(&self, presented: &str) -> Result<TokenLookup, StoreError> {
         if !is_well_formed(presented) {
-            return Ok(None);
+            return Ok(TokenLookup::Unknown);
         }
         let what = "looking up a token";
         bounded(what, async {
-            let found: Option<(String, Option<String>, String)> = sqlx::query_as("SELECT name, org, role FROM tokens WHERE hash = $1")
+            let found: Option<TokenRow> = sqlx::query_as(concat!("SELECT ", token_columns!(), " FROM tokens WHERE hash = $1"))
                 .bind(hash(presented))
                 .fetch_optional(self.pool())
                 .await
                 .map_err(StoreError::on(what))?;
-            Ok(found.map(|(name, org, role)| WhoAmI { name, org, role: role_of(&role) }))
+            let now = self.inner.clock.now();
+            Ok(match found {
+                None => TokenLookup::Unknown,
+                Some(TokenRow { revoked_at: Some(at), .. }) => TokenLookup::Revoked(at),
+                Some(TokenRow { expires_at: Some(at), .. }) if at <= now => TokenLookup::Expired(at),
+                Some(row) => TokenLookup::Valid(row.info(now)),
+            })
+        })
+        .await
+    }
+
+    /// Tokens by name, also expired ones, but not revoked ones; of one organisation, where one is given.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn token_list(&self, org: Option<&OrgName>) -> Result<Vec<TokenInfo>, StoreError> {
+        let what = "listing tokens";
+        bounded(what, async {
+            let sql = concat!(
+                "SELECT ",
+                token_columns!(),
+                " FROM tokens WHERE revoked_at IS NULL AND ($1::text IS NULL OR org = $1) ORDER BY name, id"
+            );
+            let rows: Vec<TokenRow> =
+                sqlx::query_as(sql).bind(org.map(OrgName::as_str)).fetch_all(self.pool()).await.map_err(StoreError::on(what))?;
+            let now = self.inner.clock.now();
+            Ok(rows.into_iter().map(|row| row.info(now)).collect())
+        })
+        .await
+    }
+
+    /// Takes a token back, from now on; `false` when there is none of this id, of the organisation where one
+    /// is given. Revoked ones are forgotten after a while.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn token_revoke(&self, org: Option<&OrgName>, id: Uuid) -> Result<bool, StoreError> {
+        let what = "revoking a token";
+        bounded(what, async {
+            let now = self.inner.clock.now();
+            sqlx::query("DELETE FROM tokens WHERE revoked_at < $1")
+                .bind(now - REVOKED_KEPT)
+                .execute(self.pool())
+                .await
+                .map_err(StoreError::on(what))?;
+            let revoked =
+                sqlx::query("UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR org = $2)")
+                    .bind(id)
+                    .bind(org.map(OrgName::as_str))
+                    .bind(now)
+                    .execute(self.pool())
+                    .await
+                    .map_err(StoreError::on(what))?;
+            Ok(revoked.rows_affected() > 0)
+        })
+        .await
+    }
+
+    /// Notes that tokens are in use, at most once a minute each.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn token_used(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+        let what = "noting the use of tokens";
+        bounded(what, async {
+            let now = self.inner.clock.now();
+            sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = ANY ($1) AND (last_used_at IS NULL OR last_used_at <= $3)")
+                .bind(ids)
+                .bind(now)
+                .bind(now - USE_RESOLUTION)
+                .execute(self.pool())
+                .await
+                .map(drop)
+                .map_err(StoreError::on(what))
+        })
+        .await
+    }
+
+    /// Which of some tokens are no longer good.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn token_ended(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        let what = "looking for revoked tokens";
+        bounded(what, async {
+            sqlx::query_scalar(
+                "SELECT asked FROM unnest($1::uuid[]) AS asked WHERE NOT EXISTS \
+                 (SELECT FROM tokens WHERE id = asked AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))",
+            )
+            .bind(ids)
+            .bind(self.inner.clock.now())
+            .fetch_all(self.pool())
+            .await
+            .map_err(StoreError::on(what))
         })
         .await
     }

@@ -75,7 +75,7 @@ impl LimitParams {
 
 async fn org_events(ctx: TenantCtx<Reads>, Params(params): Params<LimitParams>) -> ApiResult<Json<List<Event>>> {
     let items = ctx.backend().event_list(Some(&ctx.org), None, params.get()?).await?;
-    Ok(Json(List { items }))
+    Ok(Json(items.into()))
 }
 
 async fn app_events(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): Params<LimitParams>) -> ApiResult<Json<List<Event>>> {
@@ -85,7 +85,7 @@ async fn app_events(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(par
     if items.is_empty() {
         ctx.app(&name).await?;
     }
-    Ok(Json(List { items }))
+    Ok(Json(items.into()))
 }
 
 async fn revisions(
@@ -96,5 +96,5 @@ async fn revisions(
     let limit = params.get()?;
     let app = ctx.app(&name).await?;
     let items = ctx.backend().revision_list(app.uid, limit).await?;
-    Ok(Json(List { items: items.into_iter().map(view::revision).collect() }))
+    Ok(Json(items.into_iter().map(view::revision).collect::<Vec<_>>().into()))
 }

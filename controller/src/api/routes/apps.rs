@@ -12,10 +12,10 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Object, ObjectResult, WriteParams};
+use super::{ChangeParams, Object, ObjectResult, app_change};
 use crate::api::admission::admit_put;
 use crate::api::auth::{Reads, TenantCtx, Writes};
-use crate::api::docs::{Examples, Tag, describe};
+use crate::api::docs::{Examples, Tag, answers, describe};
 use crate::api::error::ApiResult;
 use crate::api::extract::{IfMatch, Name, Params, RawBody, bad_request, excerpt, version};
 use crate::api::state::SharedCore;
@@ -38,13 +38,10 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .answer_example(200, examples::app())
         .answer_example(201, examples::app())
     })
-    .delete_with(delete, |mut op| {
-        let responses = op.inner_mut().responses.get_or_insert_default();
-        if let Some(accepted) = responses.responses.shift_remove(&aide::openapi::StatusCode::Code(200)) {
-            responses.responses.insert(aide::openapi::StatusCode::Code(202), accepted);
-        }
+    .patch_with(app_change::patch, app_change::describe_patch)
+    .delete_with(delete, |op| {
         describe(
-            op,
+            answers(op, 202),
             Tag::Apps,
             "deleteApp",
             "Delete an app",
@@ -111,11 +108,11 @@ async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiR
     let text = params.label_selector.unwrap_or_default();
     let terms = selector(&text)?;
     let records = ctx.backend().app_list(Some(&ctx.org)).await?;
-    let items = records.into_iter().filter(|record| selects(&terms, &record.labels)).map(view::app).collect();
-    Ok(Json(List { items }))
+    let items: Vec<App> = records.into_iter().filter(|record| selects(&terms, &record.labels)).map(view::app).collect();
+    Ok(Json(List::from(items)))
 }
 
-fn object(status: StatusCode, app: App) -> Object<App> {
+pub(super) fn object(status: StatusCode, app: App) -> Object<App> {
     Object::with(status, app.metadata.resource_version.clone(), app)
 }
 
@@ -141,13 +138,13 @@ pub(super) fn condition(manifest: &mut Manifest, if_match: Option<i64>) -> ApiRe
 async fn put(
     ctx: TenantCtx<Writes>,
     Name(name): Name<AppName>,
-    Params(params): Params<WriteParams>,
+    Params(params): Params<ChangeParams>,
     IfMatch(if_match): IfMatch,
     RawBody(body, _): RawBody<App>,
 ) -> ObjectResult<App> {
     let mut manifest = admit_put(&body, Kind::App, name.as_str(), Some(&ctx.org))?;
     condition(&mut manifest, if_match)?;
-    let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes("apply", params.dry_run)).await?;
+    let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes(params.source("apply")?, params.dry_run)).await?;
     let created = results.first().is_some_and(|result| result.action == ApplyAction::Created);
     if params.dry_run
         && let Manifest::App(app) = manifest

@@ -72,7 +72,7 @@ async fn find<A>(ctx: &TenantCtx<A>, host: &Host) -> ApiResult<Domain> {
 }
 
 async fn list(ctx: TenantCtx<Reads>) -> ApiResult<Json<List<Domain>>> {
-    Ok(Json(List { items: ctx.backend().domain_list(Some(&ctx.org)).await? }))
+    Ok(Json(ctx.backend().domain_list(Some(&ctx.org)).await?.into()))
 }
 
 async fn get(ctx: TenantCtx<Reads>, Name(host): Name<Host>) -> ObjectResult<Domain> {

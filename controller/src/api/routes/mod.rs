@@ -1,6 +1,7 @@
 //! The routes, one module per kind. A route that is not registered here does not exist, and every one is in
 //! the OpenAPI document.
 
+mod app_change;
 mod app_history;
 mod app_logs;
 mod app_plan;
@@ -12,6 +13,7 @@ mod nodes;
 mod orgs;
 mod server;
 mod settings;
+mod tokens;
 
 use aide::OperationOutput;
 use aide::axum::ApiRouter;
@@ -25,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiResult;
+use super::extract::bad_request;
 use super::state::SharedCore;
 
 /// All routes.
@@ -34,6 +37,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(apply::routes())
         .merge(orgs::routes())
         .merge(apps::routes())
+        .merge(app_change::routes())
         .merge(app_plan::routes())
         .merge(app_scale::routes())
         .merge(app_history::routes())
@@ -41,6 +45,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(settings::routes())
+        .merge(tokens::routes())
 }
 
 /// Query of a write.
@@ -50,6 +55,30 @@ struct WriteParams {
     /// Check everything, write nothing.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Query of a change of an app.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ChangeParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// What the change came from, for the app's history, such as `set env`: small letters, digits, spaces and `-`.
+    #[schemars(regex(pattern = "^[a-z][a-z0-9 -]{0,39}$"))]
+    source: Option<String>,
+}
+
+impl ChangeParams {
+    /// The source, when it is one word or a few.
+    fn source(&self, default: &'static str) -> ApiResult<&str> {
+        let source = self.source.as_deref().unwrap_or(default);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, ' ' | '-');
+        if source.len() <= 40 && source.starts_with(|c: char| c.is_ascii_lowercase()) && source.chars().all(plain) {
+            return Ok(source);
+        }
+        Err(bad_request("source is at most 40 small letters, digits, spaces and -, and begins with a letter"))
+    }
 }
 
 /// An object with its version as `ETag`, and the status of what was done.

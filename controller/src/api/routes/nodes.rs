@@ -31,7 +31,7 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 }
 
 async fn list(ctx: PlatformCtx<Reads>) -> ApiResult<Json<List<Node>>> {
-    Ok(Json(List { items: ctx.backend().node_list().await? }))
+    Ok(Json(ctx.backend().node_list().await?.into()))
 }
 
 async fn get(ctx: PlatformCtx<Reads>, Name(NodeName(name)): Name<NodeName>) -> ApiResult<Json<Node>> {

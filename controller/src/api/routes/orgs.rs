@@ -56,11 +56,11 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 }
 
 async fn list(caller: Caller) -> ApiResult<Json<List<Organization>>> {
-    let items = match caller.org()? {
+    let items: Vec<Organization> = match caller.org()? {
         None => caller.backend().org_list().await?,
         Some(own) => caller.backend().org_get(&own).await?.into_iter().collect(),
     };
-    Ok(Json(List { items }))
+    Ok(Json(List::from(items)))
 }
 
 async fn get(ctx: TenantCtx<Reads>) -> ObjectResult<Organization> {

@@ -68,7 +68,7 @@ fn no_such_setting(key: &SettingKey) -> ApiError {
 }
 
 async fn list(ctx: PlatformCtx<Reads>) -> ApiResult<Json<List<Setting>>> {
-    Ok(Json(List { items: ctx.backend().setting_list().await? }))
+    Ok(Json(ctx.backend().setting_list().await?.into()))
 }
 
 async fn find<A>(ctx: &PlatformCtx<A>, key: &SettingKey) -> ApiResult<Setting> {

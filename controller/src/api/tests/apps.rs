@@ -178,7 +178,7 @@ async fn history_shows_author_and_source() {
     assert_eq!(line(0, "verdict")["phase"], "Pending");
     let limited = api.get(&format!("{SHOP}/revisions?limit=1"), "acme-viewer").await.json();
     assert_eq!(limited["items"].as_array().map(Vec::len), Some(1));
-    assert_eq!(api.get(&format!("{SHOP}/events"), "acme-viewer").await.json(), json!({"items": []}));
+    assert_eq!(api.get(&format!("{SHOP}/events"), "acme-viewer").await.json()["items"], json!([]));
     for org in ["acme", "rival"] {
         let event = NewEvent {
             org: Some(org.parse().expect("a name")),

@@ -1,18 +1,21 @@
 //! The real store, and between it and the API the failures that a test asks for.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use api_types::api::{ApplyResult, ScaleRequest, WhoAmI};
+use api_types::api::{ApplyResult, ScaleRequest};
 use api_types::event::Event;
-use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, SecretValue, Setting, SettingKey};
+use api_types::token::TokenInfo;
+use api_types::{AppName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Revision, Store, StoreError, WriteContext};
+use crate::store::{AppRecord, Change, NewToken, Revision, Store, StoreError, TokenLookup, WriteContext};
 
 /// How a call fails, when it does.
 pub(super) struct Faulty {
@@ -52,9 +55,24 @@ impl Backend for Faulty {
         self.gate().await?;
         self.store.ping().await
     }
-    async fn token_find(&self, presented: &str) -> Read<Option<WhoAmI>> {
+    async fn token_find(&self, presented: &str) -> Read<TokenLookup> {
         self.gate().await?;
         self.store.token_find(presented).await
+    }
+    async fn token_create(&self, new: &NewToken<'_>) -> Read<(TokenInfo, SecretString)> {
+        self.store.token_create(new).await
+    }
+    async fn token_list(&self, org: Option<&OrgName>) -> Read<Vec<TokenInfo>> {
+        self.store.token_list(org).await
+    }
+    async fn token_revoke(&self, org: Option<&OrgName>, id: Uuid) -> Read<bool> {
+        self.store.token_revoke(org, id).await
+    }
+    async fn token_used(&self, ids: &[Uuid]) -> Read<()> {
+        self.store.token_used(ids).await
+    }
+    async fn token_ended(&self, ids: &[Uuid]) -> Read<Vec<Uuid>> {
+        self.store.token_ended(ids).await
     }
     async fn apply(&self, items: &[Manifest], cx: &WriteContext) -> Write<Vec<ApplyResult>> {
         self.store.apply(items, cx).await
@@ -70,6 +88,18 @@ impl Backend for Faulty {
     }
     async fn app_scale(&self, org: &OrgName, name: &AppName, req: &ScaleRequest, cx: &WriteContext) -> Write<Option<AppRecord>> {
         self.store.app_scale(org, name, req, cx).await
+    }
+    async fn app_change(&self, org: &OrgName, name: &AppName, change: Change<'_>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_change(org, name, change, cx).await
+    }
+    async fn app_restart(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&BTreeSet<ProcessName>, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        self.store.app_restart(org, name, what, cx).await
     }
     async fn secret_value(&self, uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>> {
         self.store.secret_value(uid, org, key, version).await

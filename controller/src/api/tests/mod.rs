@@ -2,11 +2,13 @@
 
 mod apply;
 mod apps;
+mod changes;
 mod faulty;
 mod openapi;
 mod problems;
 mod roles;
 mod serving;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,7 +30,7 @@ use tower::ServiceExt;
 use super::state::{LogLines, LogQuery};
 use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck};
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
-use crate::store::{AppRecord, CONTROLLER_LEASE, Store};
+use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
 
 /// Remembers its input; answers one step per process.
 #[derive(Default)]
@@ -100,6 +102,10 @@ struct Harness {
     tokens: BTreeMap<&'static str, SecretString>,
     /// The controller's, for what only it writes.
     epoch: i64,
+    /// A token of `acme` that nobody uses.
+    spare: uuid::Uuid,
+    /// The database's clock; requests have another one.
+    store_clock: Arc<ManualClock>,
     _keys: tempfile::TempDir,
 }
 
@@ -156,10 +162,11 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
     }
 }
 
-/// An empty database.
-async fn empty() -> (Arc<faulty::Faulty>, tempfile::TempDir) {
-    let (store, keys) = crate::store::testing::store(Arc::new(ManualClock::at(start())), Arc::new(SystemEntropy)).await;
-    (Arc::new(faulty::Faulty::new(store)), keys)
+/// An empty database, and its clock.
+async fn empty() -> (Arc<faulty::Faulty>, Arc<ManualClock>, tempfile::TempDir) {
+    let clock = Arc::new(ManualClock::at(start()));
+    let (store, keys) = crate::store::testing::store(clock.clone(), Arc::new(SystemEntropy)).await;
+    (Arc::new(faulty::Faulty::new(store)), clock, keys)
 }
 
 impl Harness {
@@ -168,7 +175,7 @@ impl Harness {
     }
 
     async fn with(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>) -> Self {
-        let (backend, keys) = empty().await;
+        let (backend, store_clock, keys) = empty().await;
         let (planner, logs) = (Arc::new(RecordingPlanner::default()), Arc::new(FixedLogs::default()));
         let shutdown = CancellationToken::new();
         let router = {
@@ -177,15 +184,27 @@ impl Harness {
         };
         let epoch = backend.store.lease_acquire(CONTROLLER_LEASE, "test", Duration::from_secs(3600)).await;
         let epoch = epoch.expect("answers").expect("is free");
-        let mut harness = Self { router, backend, planner, logs, shutdown, tokens: BTreeMap::new(), epoch, _keys: keys };
-        let root = harness.store().token_create("root", None, Role::Admin).await.expect("a token");
+        let mut harness = Self {
+            router,
+            backend,
+            planner,
+            logs,
+            shutdown,
+            tokens: BTreeMap::new(),
+            epoch,
+            spare: uuid::Uuid::nil(),
+            store_clock,
+            _keys: keys,
+        };
+        let (_, root) = harness.store().token_create(&NewToken::new("root", None, Role::Admin)).await.expect("a token");
         harness.tokens.insert("root", root);
         harness.seed().await;
         for (name, org, role) in TOKENS {
             let org = org.map(|org| org.parse::<OrgName>().expect("a name"));
-            let token = harness.store().token_create(name, org.as_ref(), role).await.expect("a token");
+            let (_, token) = harness.store().token_create(&NewToken::new(name, org.as_ref(), role)).await.expect("a token");
             harness.tokens.insert(name, token);
         }
+        harness.make_spare().await;
         let mut node = Node::new(ObjectMeta::named("n1"), NodeSpec {});
         node.status = Some(NodeStatus { id: "x2o0i1kzq9".to_owned(), ..NodeStatus::default() });
         harness.store().node_replace_all(&[node], harness.epoch).await.expect("written");
@@ -213,13 +232,24 @@ impl Harness {
         }
     }
 
+    /// Makes a token to revoke, when there is none.
+    async fn make_spare(&mut self) {
+        let acme: OrgName = "acme".parse().expect("a name");
+        let known = self.store().token_list(Some(&acme)).await.expect("lists");
+        if !known.iter().any(|token| token.id == self.spare) {
+            let (token, _) = self.store().token_create(&NewToken::new("spare", Some(&acme), Role::Viewer)).await.expect("a token");
+            self.spare = token.id;
+        }
+    }
+
     /// All desired state, to see that nothing was written.
     async fn everything(&self) -> String {
         let store = self.store();
         let apps = store.app_list(None).await.expect("reads");
         let domains = store.domain_list(None).await.expect("reads");
         let settings = store.setting_list().await.expect("reads");
-        format!("{:?} {apps:?} {domains:?} {settings:?}", store.org_list().await.expect("reads"))
+        let tokens: Vec<_> = store.token_list(None).await.expect("reads").into_iter().map(|token| (token.id, token.role)).collect();
+        format!("{:?} {apps:?} {domains:?} {settings:?} {tokens:?}", store.org_list().await.expect("reads"))
     }
 
     async fn raw(&self, request: Request<Body>) -> Answer {

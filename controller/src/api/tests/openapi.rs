@@ -23,7 +23,12 @@ pub(super) fn operations() -> Vec<(String, String, Value)> {
 pub(super) fn concrete(template: &str, org: &str) -> String {
     let host = format!("{org}.example.com");
     let name = if template.starts_with("/v1/nodes") { "n1" } else { "shop" };
-    template.replace("{org}", org).replace("{name}", name).replace("{host}", &host).replace("{key}", "edge.default_domain")
+    template
+        .replace("{org}", org)
+        .replace("{name}", name)
+        .replace("{host}", &host)
+        .replace("{key}", "edge.default_domain")
+        .replace("{id}", "0198c0de-0000-7000-8000-000000000004")
 }
 
 #[test]
@@ -147,6 +152,9 @@ fn examples_read_back_as_their_types() {
     reads::<api_types::api::LogLine>(examples::log_line());
     reads::<api_types::api::WhoAmI>(examples::whoami());
     reads::<api_types::api::VersionInfo>(examples::version());
+    reads::<api_types::api::List<api_types::token::TokenInfo>>(examples::list(examples::token()));
+    reads::<api_types::token::TokenRequest>(examples::token_request());
+    reads::<api_types::token::TokenCreated>(examples::token_created());
     for health in [examples::healthy(), examples::ready(), examples::unready()] {
         reads::<api_types::api::HealthResponse>(health);
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{empty, state};
 use crate::api::{ApiState, Limits, serve};
+use crate::store::NewToken;
 
 /// A server on loopback.
 struct Server {
@@ -26,8 +27,8 @@ struct Server {
 
 impl Server {
     async fn start(limits: Limits) -> Self {
-        let (backend, keys) = empty().await;
-        let root = backend.store.token_create("root", None, Role::Admin).await.expect("a token");
+        let (backend, _, keys) = empty().await;
+        let (_, root) = backend.store.token_create(&NewToken::new("root", None, Role::Admin)).await.expect("a token");
         let state = state(&backend, limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

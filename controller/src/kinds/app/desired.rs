@@ -64,7 +64,7 @@ impl Target {
             .processes
             .iter()
             .map(|(name, process)| {
-                let target = render::process(owner, revision.generation, &revision.spec, &revision.secret_versions, image, (name, process));
+                let target = render::process(owner, revision, image, (name, process));
                 (name.clone(), target)
             })
             .collect();

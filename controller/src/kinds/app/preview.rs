@@ -63,6 +63,7 @@ fn revision(wanted: &Wanted<'_>) -> Revision {
         generation: wanted.record.generation + i64::from(wanted.changed && wanted.newest.is_some()),
         spec: wanted.spec.clone(),
         secret_versions: wanted.secret_versions.clone(),
+        restarts: wanted.record.restarts.clone(),
         resolved_image,
         verdict: Verdict { phase: VerdictPhase::Pending, reason: None, cause: None, message: None, time: wanted.now },
         author: String::new(),

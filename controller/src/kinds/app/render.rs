@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::names;
 use crate::engines::swarm::{SecretMount, ServiceSpec, labels};
+use crate::store::Revision;
 
 /// Processes and threads of one task. A fork bomb must not take the node down.
 const PIDS_LIMIT: i64 = 1024;
@@ -74,21 +75,17 @@ struct Template<'a> {
     port: Option<u16>,
     health: Option<&'a str>,
     dnsrr: bool,
+    /// Left out when there was none, so that the field's coming restarted nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarts: Option<i64>,
 }
 
 /// Renders one process. `image` is the resolved reference.
-pub fn process(
-    owner: &Owner,
-    generation: i64,
-    spec: &AppSpec,
-    secret_versions: &BTreeMap<EnvKey, i64>,
-    image: &str,
-    (name, process): (&ProcessName, &ProcessSpec),
-) -> ProcessTarget {
+pub fn process(owner: &Owner, revision: &Revision, image: &str, (name, process): (&ProcessName, &ProcessSpec)) -> ProcessTarget {
     let port = process.port.map(std::num::NonZeroU16::get);
     let health = process.health.as_ref().and_then(|health| serde_json::to_string(health).ok());
-    let secrets = secret_mounts(owner, secret_versions);
-    let env = environment(spec, port, &secrets);
+    let secrets = secret_mounts(owner, &revision.secret_versions);
+    let env = environment(&revision.spec, port, &secrets);
     let nano_cpus = process.resources.cpu.map_or(0, api_types::Cpu::nanos);
     let memory_bytes = process.resources.memory.map_or(0, api_types::Memory::bytes);
     let stop_grace_nanos = i64::try_from(process.stop_grace_period.get().as_nanos()).unwrap_or(i64::MAX);
@@ -104,6 +101,7 @@ pub fn process(
         port,
         health: health.as_deref(),
         dnsrr: owner.dnsrr,
+        restarts: revision.restarts.get(name).copied().filter(|count| *count > 0),
     };
     let release = short_hash(&template);
 
@@ -117,7 +115,7 @@ pub fn process(
         container_labels.insert(labels::HEALTH.to_owned(), health.clone());
     }
     let mut service_labels = container_labels.clone();
-    service_labels.insert(labels::GENERATION.to_owned(), generation.to_string());
+    service_labels.insert(labels::GENERATION.to_owned(), revision.generation.to_string());
 
     let service = ServiceSpec {
         name: names::service(&owner.app, owner.uid, name, &release),
@@ -134,7 +132,7 @@ pub fn process(
         memory_bytes,
         pids_limit: PIDS_LIMIT,
         stop_grace_nanos,
-        replicas: u64::from(process.replicas),
+        replicas: u64::from(revision.spec.wanted_replicas(process)),
         dnsrr: owner.dnsrr,
     };
     ProcessTarget { release, service, port }

@@ -107,7 +107,10 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
         return say(False, Reason::RollingOut, format!("generation {} is not proven yet: {why}", desired.generation));
     }
     if desired.target.processes.values().all(|process| process.service.replicas == 0) {
-        return say(True, Reason::ScaledToZero, "every process is scaled to zero, as wanted".to_owned());
+        return match desired.target.spec.suspend {
+            true => say(True, Reason::Suspended, "the app is stopped (spec.suspend), as wanted".to_owned()),
+            false => say(True, Reason::ScaledToZero, "every process is scaled to zero, as wanted".to_owned()),
+        };
     }
     if !verdict::is_healthy(desired, model) {
         let cause = causes.worst().cloned();
@@ -262,6 +265,9 @@ fn routed(inputs: &Inputs<'_>) -> Said {
     };
     if let Some(error) = &facts.error {
         return say(False, Reason::RouteRejected, format!("the proxy refused the route: {error}"));
+    }
+    if desired.target.spec.suspend {
+        return say(False, Reason::Suspended, "the app is stopped; requests are answered with 503".to_owned());
     }
     if process.replicas == 0 {
         return say(False, Reason::NoBackends, format!("{name} is scaled to zero; requests are answered with 503"));

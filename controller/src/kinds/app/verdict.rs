@@ -106,7 +106,7 @@ pub fn is_routed(desired: &Desired, observed: &Observed, model: &Model) -> bool 
     }
     let Some(target) = desired.target.processes.get(name) else { return false };
     let published = model.route.as_ref().is_some_and(|route| desired.route(route.releases.clone()).as_ref() == Some(route));
-    if process.replicas == 0 {
+    if desired.target.spec.wanted_replicas(process) == 0 {
         return published && matches!(&model.edge, EdgeModel::Serves { hosts_current: true, .. });
     }
     let ready = model.services.get(&(name.clone(), target.release.clone())).map_or(0, |service| service.ready);

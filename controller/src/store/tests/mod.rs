@@ -6,6 +6,7 @@ mod controller;
 mod domains;
 mod platform;
 mod secrets;
+mod tokens;
 mod watch;
 
 use std::sync::Arc;

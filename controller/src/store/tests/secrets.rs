@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::keyring::KeyringError;
-use crate::store::StoreError;
+use crate::store::{NewToken, StoreError};
 
 const CANARY: &str = "canary-7f3a91";
 
@@ -22,7 +22,7 @@ async fn no_column_ever_holds_a_value_in_clear(pool: PgPool) {
     let path = keys.path().join("key");
     store.open_keyring(&path).await.expect("opens");
     apply(&store, &[app("shop", json!({"secrets": {"KEY": CANARY}}))]).await.expect("applies");
-    let token = store.token_create("ci", None, api_types::api::Role::Admin).await.expect("makes");
+    let (_, token) = store.token_create(&NewToken::new("ci", None, api_types::api::Role::Admin)).await.expect("makes");
     let internal = store.internal_token().await.expect("makes");
     let dump = dump(&pool).await;
     assert!(dump.contains("== app_secrets\n(") && dump.contains("== data_keys\n(acme"), "the dump sees the tables: {dump}");

@@ -61,12 +61,14 @@ impl World {
             deletion_timestamp: None,
             spec: spec.clone(),
             secret_versions: spec.secrets.keys().zip(1..).map(|(key, version)| (key.clone(), version)).collect(),
+            restarts: BTreeMap::new(),
             status: AppStatus::default(),
         };
         let newest = Revision {
             generation: 1,
             spec,
             secret_versions: record.secret_versions.clone(),
+            restarts: BTreeMap::new(),
             resolved_image: None,
             verdict,
             author: "ada".to_owned(),
@@ -100,6 +102,16 @@ impl World {
         self.newest.spec = spec;
         self.newest.verdict.phase = VerdictPhase::Pending;
         self
+    }
+
+    /// A restart of one process type, as the next generation.
+    pub fn then_restarted(self, process: &str) -> Self {
+        let spec = self.newest.spec.clone();
+        let mut world = self.then(spec);
+        let process = process.parse().expect("a name");
+        *world.newest.restarts.entry(process).or_insert(0) += 1;
+        world.record.restarts = world.newest.restarts.clone();
+        world
     }
 
     pub fn deleting(mut self) -> Self {

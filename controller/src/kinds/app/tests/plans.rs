@@ -42,6 +42,39 @@ fn a_converged_app_needs_nothing() {
 }
 
 #[test]
+fn a_restart_is_a_rollout_of_that_process_alone_with_the_same_image() {
+    let spec = spec(json!({"image": "acme/shop:1", "processes": {"web": {"port": 8080, "replicas": 2}, "worker": {}}}));
+    assert_snapshot!(lines(&World::of(spec).resolved().running().then_restarted("web").plan()), @r"
+    create service web: 1 of 2 replicas of acme/shop:1
+    route shop-acme.apps.localhost to web (previous release too)
+    [waiting for web: 0 of 2 tasks are ready]
+    scale the previous release of web from 2 to 1
+    scale web from 1 to 2
+    [waiting for web: 1 of 2 tasks are ready]
+    route shop-acme.apps.localhost to web
+    scale the previous release of web from 1 to 0
+    [waiting for the proof that the tasks serve]
+    remove service web
+    ");
+}
+
+#[test]
+fn stopping_scales_every_process_to_zero_and_starting_gives_each_its_scale_again() {
+    let spec = |suspend: bool| {
+        spec(json!({"image": "acme/shop:1", "suspend": suspend, "processes": {"web": {"port": 8080, "replicas": 2}, "worker": {}}}))
+    };
+    let running = World::of(spec(false)).resolved().running();
+    assert_snapshot!(lines(&running.then(spec(true)).plan()), @r"
+    scale web from 2 to 0
+    scale worker from 1 to 0
+    [waiting for the proof that the tasks serve]
+    ");
+    let stopped = World::of(spec(true)).resolved().running();
+    let started = lines(&stopped.then(spec(false)).plan());
+    assert!(started.contains("scale web from 0 to 2") && started.contains("scale worker from 0 to 1"), "{started}");
+}
+
+#[test]
 fn a_new_image_replaces_tasks_one_by_one_and_the_edge_goes_first() {
     let next = spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080, "replicas": 2}}}));
     assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(next).plan()), @r"
