@@ -126,7 +126,8 @@ pub fn summary(changes: &[Change]) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for change in changes {
-        let group = ["env", "secrets", "domains"].into_iter().find(|name| change.path.strip_prefix("spec.").is_some_and(|p| p.starts_with(name)));
+        let group =
+            ["env", "secrets", "domains"].into_iter().find(|name| change.path.strip_prefix("spec.").is_some_and(|p| p.starts_with(name)));
         let Some(group) = group else {
             parts.push(phrase(change));
             continue;

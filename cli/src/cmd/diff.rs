@@ -73,9 +73,7 @@ async fn differs(session: &Session, args: Args) -> Result<bool> {
     };
     match args.output.render(&found)? {
         Some(text) => output::print(&text)?,
-        None if found.changes.is_empty() => {
-            output::line(&format!("app/{name}: revisions {} and {} are the same", found.from, found.to))?
-        }
+        None if found.changes.is_empty() => output::line(&format!("app/{name}: revisions {} and {} are the same", found.from, found.to))?,
         None => {
             output::line(&format!("app/{name}: revision {} → revision {}", found.from, found.to))?;
             output::print(&shown(&found.changes))?;

@@ -9,13 +9,16 @@ pub mod describe;
 pub mod diff;
 pub mod events;
 pub mod get;
+pub mod history;
 pub mod logs;
 pub mod plan;
 pub mod restart;
+pub mod rollback;
 pub mod scale;
 pub mod schemas;
 pub mod set;
 pub mod settings;
+pub mod show;
 pub mod stop;
 pub mod version;
 pub mod wait;
@@ -126,6 +129,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Apply(args) => apply::run(&session()?, args).await,
         Command::Plan(args) => plan::run(&session()?, args).await,
         Command::Diff(args) => diff::run(&session()?, args).await,
+        Command::History(args) => history::run(&session()?, args).await,
+        Command::Show(args) => show::run(&session()?, args).await,
+        Command::Rollback(args) => rollback::run(&session()?, args).await,
+        Command::Retry(args) => rollback::retry(&session()?, args).await,
         Command::Get(args) => get::run(&session()?, args).await,
         Command::Describe(args) => describe::run(&session()?, args).await,
         Command::Scale(args) => scale::run(&session()?, args).await,

@@ -13,7 +13,7 @@ use api_types::api::{Role, WhoAmI};
 use api_types::problem::ProblemKind;
 use api_types::{AppName, OrgName};
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, USER_AGENT};
 use axum::http::request::Parts;
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -54,6 +54,8 @@ impl Access for Administers {
 /// A valid token, of any scope and role.
 pub(super) struct Caller {
     pub(super) who: WhoAmI,
+    /// The client's program, as it names itself.
+    client: String,
     core: SharedCore,
 }
 
@@ -96,12 +98,19 @@ impl Caller {
         Err(ApiError::new(ProblemKind::Forbidden, "this needs a platform token, one that is not limited to an organization"))
     }
     pub(super) fn writes(&self, source: &str, dry_run: bool) -> WriteContext {
-        WriteContext { author: self.who.name.clone(), source: source.to_owned(), dry_run }
+        WriteContext { author: self.who.name.clone(), source: source.to_owned(), client: self.client.clone(), dry_run }
     }
 }
 
 fn unauthorized(detail: &str) -> ApiError {
     ApiError::new(ProblemKind::Unauthorized, detail)
+}
+
+/// What the client calls itself, such as `skyctl/0.1.0`; empty when it does not say.
+fn client(parts: &Parts) -> String {
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // The first product: what follows in a browser's is noise in a history.
+    excerpt(agent.split_whitespace().next().unwrap_or_default())
 }
 
 /// The token of the request.
@@ -143,7 +152,7 @@ impl FromRequestParts<SharedCore> for Caller {
         core.usage.note(&found, core.state.clock.now());
         let who = WhoAmI { name: found.name, org: found.org, role: found.role, id: Some(found.id), expires_at: found.expires_at };
         tracing::Span::current().record("author", &who.name);
-        Ok(Self { who, core: core.clone() })
+        Ok(Self { who, client: client(parts), core: core.clone() })
     }
 }
 

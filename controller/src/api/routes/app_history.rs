@@ -1,9 +1,9 @@
-//! What happened: events of an app or an organization, and an app's revisions.
+//! What happened: events of an app or an organization.
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::AppName;
-use api_types::api::{List, RevisionInfo};
+use api_types::api::List;
 use api_types::event::Event;
 use axum::Json;
 use schemars::JsonSchema;
@@ -12,9 +12,9 @@ use serde::Deserialize;
 use crate::api::auth::{Reads, TenantCtx};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::ApiResult;
+use crate::api::examples;
 use crate::api::extract::{Name, Params, bad_request};
 use crate::api::state::SharedCore;
-use crate::api::{examples, view};
 
 /// Entries when the request does not say how many.
 const DEFAULT_LIMIT: i64 = 100;
@@ -43,19 +43,6 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
                     .answer_example(200, examples::list(examples::event()))
             }),
         )
-        .api_route(
-            "/v1/orgs/{org}/apps/{name}/revisions",
-            get_with(revisions, |op| {
-                describe(
-                    op,
-                    Tag::Apps,
-                    "listRevisions",
-                    "List an app's revisions",
-                    "Every change of the spec with its author and its outcome, newest first.",
-                )
-                .answer_example(200, examples::list(examples::revision()))
-            }),
-        )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -68,9 +55,14 @@ struct LimitParams {
 
 impl LimitParams {
     fn get(&self) -> ApiResult<i64> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if (1..=MAX_LIMIT).contains(&limit) { Ok(limit) } else { Err(bad_request(format!("limit must be from 1 to {MAX_LIMIT}"))) }
+        limit(self.limit)
     }
+}
+
+/// How many entries are asked for.
+pub(super) fn limit(asked: Option<i64>) -> ApiResult<i64> {
+    let limit = asked.unwrap_or(DEFAULT_LIMIT);
+    if (1..=MAX_LIMIT).contains(&limit) { Ok(limit) } else { Err(bad_request(format!("limit must be from 1 to {MAX_LIMIT}"))) }
 }
 
 async fn org_events(ctx: TenantCtx<Reads>, Params(params): Params<LimitParams>) -> ApiResult<Json<List<Event>>> {
@@ -86,15 +78,4 @@ async fn app_events(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(par
         ctx.app(&name).await?;
     }
     Ok(Json(items.into()))
-}
-
-async fn revisions(
-    ctx: TenantCtx<Reads>,
-    Name(name): Name<AppName>,
-    Params(params): Params<LimitParams>,
-) -> ApiResult<Json<List<RevisionInfo>>> {
-    let limit = params.get()?;
-    let app = ctx.app(&name).await?;
-    let items = ctx.backend().revision_list(app.uid, limit).await?;
-    Ok(Json(items.into_iter().map(view::revision).collect::<Vec<_>>().into()))
 }

@@ -1,0 +1,121 @@
+//! Revisions of an app: the list with what each changed, one of them as it was, and what differs between two.
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
+use api_types::AppName;
+use api_types::api::{List, RevisionDetail, RevisionDiff, RevisionInfo};
+use api_types::diff::diff;
+use axum::Json;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::app_history::limit;
+use crate::api::auth::{Reads, TenantCtx};
+use crate::api::docs::{Examples, Tag, describe};
+use crate::api::error::{ApiError, ApiResult};
+use crate::api::extract::{Name, Params, RevisionName};
+use crate::api::state::SharedCore;
+use crate::api::{examples, view};
+use crate::store::{AppRecord, Revision};
+
+pub(super) fn routes() -> ApiRouter<SharedCore> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/orgs/{org}/apps/{name}/revisions",
+            get_with(list, |op| {
+                describe(
+                    op,
+                    Tag::Apps,
+                    "listRevisions",
+                    "List an app's revisions",
+                    "Every change of the spec: who, when, from where, what changed in one line, and what became of it; newest first. With \
+                     `at` only those that were there at that time: the first one is what was wanted then.",
+                )
+                .answer_example(200, examples::list(examples::revision()))
+            }),
+        )
+        .api_route(
+            "/v1/orgs/{org}/apps/{name}/revisions/{revision}",
+            get_with(one, |op| {
+                describe(
+                    op,
+                    Tag::Apps,
+                    "getRevision",
+                    "Get a revision of an app",
+                    "The manifest as it was; secret values are `null`, which in an apply means the value that is stored now. To get the old \
+                     values back, roll back.",
+                )
+                .answer_example(200, examples::revision_detail())
+            }),
+        )
+        .api_route(
+            "/v1/orgs/{org}/apps/{name}/revisions/{revision}/diff/{other}",
+            get_with(compare, |op| {
+                describe(
+                    op,
+                    Tag::Apps,
+                    "diffRevisions",
+                    "Compare two revisions of an app",
+                    "Every field that differs, with both values. A secret differs when its version does; its values are not told.",
+                )
+                .answer_example(200, examples::revision_diff())
+            }),
+        )
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListParams {
+    /// Most entries, 1 to 1000; 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<i64>,
+    /// Only revisions that were there at this time (RFC 3339).
+    at: Option<DateTime<Utc>>,
+}
+
+async fn list(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): Params<ListParams>) -> ApiResult<Json<List<RevisionInfo>>> {
+    let limit = limit(params.limit)?;
+    let app = ctx.app(&name).await?;
+    // One more, to tell what the last of them changed.
+    let found = match params.at {
+        Some(at) => ctx.backend().revision_list_at(app.uid, at, limit + 1).await?,
+        None => ctx.backend().revision_list(app.uid, limit + 1).await?,
+    };
+    let line = |(at, revision): (usize, &Revision)| view::revision(revision, found.get(at + 1), app.status.serving_generation);
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(Json(List::from(found.iter().enumerate().take(most).map(line).collect::<Vec<_>>())))
+}
+
+async fn one(
+    ctx: TenantCtx<Reads>,
+    Name(name): Name<AppName>,
+    Name(revision): Name<RevisionName<false>>,
+) -> ApiResult<Json<RevisionDetail>> {
+    let app = ctx.app(&name).await?;
+    let found = get(&ctx, &app, revision.number()?).await?;
+    // The one before may have been removed long ago, so it need not be the next lower number.
+    let previous = ctx.backend().revision_get(app.uid, found.generation - 1).await?;
+    let revision = view::revision(&found, previous.as_ref(), app.status.serving_generation);
+    Ok(Json(RevisionDetail { revision, manifest: view::manifest_of(&app, found) }))
+}
+
+async fn compare(
+    ctx: TenantCtx<Reads>,
+    Name(name): Name<AppName>,
+    Name(revision): Name<RevisionName<false>>,
+    Name(other): Name<RevisionName<true>>,
+) -> ApiResult<Json<RevisionDiff>> {
+    let app = ctx.app(&name).await?;
+    let (from, to) = (get(&ctx, &app, revision.number()?).await?, get(&ctx, &app, other.number()?).await?);
+    let changes = diff(&from.content(), &to.content());
+    Ok(Json(RevisionDiff { name: name.into(), from: from.generation, to: to.generation, changes }))
+}
+
+async fn get(ctx: &TenantCtx<Reads>, app: &AppRecord, number: i64) -> ApiResult<Revision> {
+    let found = ctx.backend().revision_get(app.uid, number).await?;
+    found.ok_or_else(|| {
+        let newest = app.generation;
+        ApiError::not_found(format!("the app \"{}\" has no revision {number}; the newest is {newest}, and old ones are removed", app.name))
+    })
+}
