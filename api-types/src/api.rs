@@ -117,6 +117,28 @@ pub struct PlanStep {
     pub description: String,
 }
 
+/// A manifest for something that runs or is described elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Draft {
+    /// The services that it is made of, by their names there.
+    pub services: Vec<String>,
+    /// The manifest of an app; it can be applied as it is.
+    pub manifest: serde_json::Value,
+    /// What it does not carry over, and what to look at.
+    pub notes: Vec<Note>,
+}
+
+/// Something that a person should know about a draft.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// What it is about, such as `services.web.volumes`.
+    pub path: String,
+    /// What becomes of it, and what to do.
+    pub message: String,
+}
+
 /// Wanted replicas by process type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -52,6 +52,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// 409: the object changed since it was read, or a unique name is in use.
     Conflict,
+    /// 412: `If-Match` or `If-None-Match` does not hold; nothing was written.
+    PreconditionFailed,
     /// 408: the request took longer than allowed.
     Timeout,
     /// 413: the body is larger than allowed.
@@ -79,6 +81,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
             Self::Conflict => 409,
+            Self::PreconditionFailed => 412,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
@@ -97,6 +100,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "Method not allowed",
             Self::Timeout => "The request took too long",
             Self::Conflict => "Conflict",
+            Self::PreconditionFailed => "The object is not the one that was read",
             Self::PayloadTooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The body must be application/json",
             Self::Invalid => "The object is not valid",

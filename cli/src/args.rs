@@ -95,6 +95,10 @@ pub enum Command {
     Describe(cmd::describe::Args),
     /// Change the number of replicas
     Scale(cmd::scale::Args),
+    /// Explain the fields of a manifest
+    Explain(cmd::explain::Args),
+    /// Show the platform at a glance
+    Status(cmd::status::Args),
     /// Set variables, secrets or the image
     Set(cmd::set::Args),
     /// Remove variables or secrets
@@ -115,6 +119,8 @@ pub enum Command {
     Delete(cmd::delete::Args),
     /// Create an object without a manifest
     Create(cmd::create::Args),
+    /// Write manifests from a Compose file
+    Import(cmd::import::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
     /// Keep addresses and tokens of servers

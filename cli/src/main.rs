@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod clock;
 mod cmd;
+mod compose;
 mod context;
 mod errors;
 mod input;

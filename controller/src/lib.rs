@@ -6,6 +6,7 @@ pub mod boot;
 pub mod clock;
 pub mod edge;
 pub mod engines;
+pub mod explain;
 pub mod keyring;
 pub mod kinds;
 pub mod plan;

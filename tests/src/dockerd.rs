@@ -5,6 +5,7 @@
 //! firewall rules) and a mount namespace of its own; the variable `SKYSWARM_LAB=1` says that this is so.
 //! Engines in one namespace take turns by a lock. There is no IPVS in some kernels: use DNS round robin.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,14 @@ impl Dockerd {
     /// # Errors
     /// Outside the lab, without `dockerd`, or when it does not answer in time; then with the end of its log.
     pub async fn start() -> Result<Self> {
+        Self::start_with_pool(ADDRESS_POOL).await
+    }
+
+    /// As [`Self::start`], with another pool: each network takes 256 addresses of it.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_with_pool(pool: &str) -> Result<Self> {
         ensure!(in_lab(), "SKYSWARM_LAB=1 is not set: run this through `./dev test`, in a namespace of its own");
         let turn = tokio::task::spawn_blocking(take_turn).await??;
         run("ip", &["link", "set", "lo", "up"]).await?;
@@ -58,7 +67,7 @@ impl Dockerd {
         let init = SwarmInit {
             advertise_addr: "127.0.0.1".to_owned(),
             listen_addr: "127.0.0.1:2377".to_owned(),
-            address_pools: vec![ADDRESS_POOL.to_owned()],
+            address_pools: vec![pool.to_owned()],
             subnet_size: 24,
         };
         engine.connect()?.init(&init).await?;
@@ -68,6 +77,11 @@ impl Dockerd {
     /// `unix:///…`, the address of the engine.
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
+    }
+
+    /// A file in the engine's own folder; `docker.sock` is its socket.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.path(name)
     }
 
     /// A client of ours.
@@ -189,7 +203,9 @@ impl Dockerd {
             let _ = tokio::fs::remove_file(self.path(stale)).await;
         }
         let log = File::options().create(true).append(true).open(self.path("dockerd.log"))?;
-        let child = Command::new("dockerd")
+        let (program, path) = engine_program()?;
+        let child = Command::new(program)
+            .env("PATH", path)
             .arg("--data-root")
             .arg(self.path("data"))
             .arg("--exec-root")
@@ -246,6 +262,17 @@ impl Drop for Dockerd {
         kill_leftovers(self.folder.path());
         unmount_below(self.folder.path());
     }
+}
+
+/// The engine's program, and the `PATH` in which it finds its own others. `SKYSWARM_ENGINE_DIR` names a folder with an
+/// engine that is not installed, as `./dev test --engine` unpacks it.
+fn engine_program() -> Result<(PathBuf, OsString)> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let Some(folder) = std::env::var_os("SKYSWARM_ENGINE_DIR").map(PathBuf::from) else { return Ok(("dockerd".into(), path)) };
+    let program = folder.join("usr/sbin/dockerd");
+    ensure!(program.is_file(), "SKYSWARM_ENGINE_DIR={} holds no usr/sbin/dockerd", folder.display());
+    let own = [folder.join("usr/bin"), folder.join("usr/sbin")];
+    Ok((program, std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)))?))
 }
 
 /// Waits until no other engine runs in this network namespace.

@@ -1,7 +1,9 @@
 //! The lab: real parts for tests, started and stopped by the tests themselves.
 
+pub mod bench;
 pub mod dockerd;
 pub mod engine;
 pub mod inspect;
 pub mod platform;
+pub mod tap;
 pub mod tar;

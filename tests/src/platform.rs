@@ -23,6 +23,7 @@ const EDGE: &str = "127.0.0.1:8080";
 pub struct Platform {
     /// The engine.
     pub dockerd: Dockerd,
+    docker_host: String,
     /// Data of the server.
     pub data_dir: PathBuf,
     /// The server.
@@ -53,8 +54,14 @@ pub fn from_env(name: &str) -> anyhow::Result<PathBuf> {
 impl Platform {
     /// Starts everything and imports the sample image.
     pub async fn start() -> anyhow::Result<Self> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let dockerd = Dockerd::start().await?;
+        let docker_host = dockerd.host();
+        Self::start_on(dockerd, &docker_host).await
+    }
+
+    /// As [`Self::start`], on an engine that runs already; the server reaches it at `docker_host`.
+    pub async fn start_on(dockerd: Dockerd, docker_host: &str) -> anyhow::Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
         let dir = tempfile::Builder::new().prefix("sky").tempdir()?;
         // PostgreSQL runs as another user and has to reach its folder.
@@ -62,7 +69,8 @@ impl Platform {
         let http =
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(10)).build()?;
         let data_dir = dir.path().join("data");
-        let mut platform = Self { dockerd, data_dir, server: None, token: String::new(), http, _dir: dir };
+        let docker_host = docker_host.to_owned();
+        let mut platform = Self { dockerd, docker_host, data_dir, server: None, token: String::new(), http, _dir: dir };
         platform.start_server().await?;
         platform.token = std::fs::read_to_string(platform.data_dir.join("admin-token"))?.trim().to_owned();
         Ok(platform)
@@ -75,7 +83,7 @@ impl Platform {
             .args(["up", "--listen", API, "--edge-http", EDGE])
             .arg("--data-dir")
             .arg(&self.data_dir)
-            .args(["--docker-host", &self.dockerd.host()])
+            .args(["--docker-host", &self.docker_host])
             .arg("--traefik-bin")
             .arg(from_env("TRAEFIK_BIN")?)
             .stdin(Stdio::null())
@@ -244,12 +252,22 @@ impl Platform {
 
     /// Everything that the platform's database holds, as text.
     pub async fn database_dump(&self) -> anyhow::Result<String> {
+        self.database_program("pg_dumpall", &["-l", "skyswarm"]).await
+    }
+
+    /// What the platform's database answers to a query: a line for each row, fields parted by `|`.
+    pub async fn sql(&self, query: &str) -> anyhow::Result<String> {
+        self.database_program("psql", &["-d", "skyswarm", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", query]).await
+    }
+
+    async fn database_program(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
         let socket = std::fs::read_to_string(self.data_dir.join("postgres").join("postmaster.pid"))?;
         let mut lines = socket.lines();
         let port = lines.nth(3).context("no port")?.to_owned();
         let folder = lines.next().context("no socket folder")?.to_owned();
         let output = Command::new("runuser")
-            .args(["-u", "postgres", "--", "pg_dumpall", "-h", &folder, "-p", &port, "-U", "skyswarm", "-l", "skyswarm"])
+            .args(["-u", "postgres", "--", program, "-h", &folder, "-p", &port, "-U", "skyswarm"])
+            .args(args)
             .output()
             .await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -2,11 +2,11 @@
 //!
 //! The store calls this again after a scale or any other change that did not come as a manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::path;
 use crate::kinds::app::{AppSpec, HealthSpec, MAX_DOMAINS, MAX_PROCESSES, MAX_REPLICAS, MAX_VARIABLES, ProcessSpec, RolloutSpec};
-use crate::{FieldError, HumanDuration};
+use crate::{EnvKey, FieldError, HumanDuration};
 
 /// Largest value of one plain variable; the kernel refuses more than 128 KiB for key and value together.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -84,19 +84,30 @@ fn check_health(health: &HealthSpec, at: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn check_variables(spec: &AppSpec, errors: &mut Vec<FieldError>) {
-    let count = spec.env.len() + spec.secrets.len();
+    let own = spec.processes.values().map(|process| process.env.len()).max().unwrap_or(0);
+    let count = spec.env.len() + spec.secrets.len() + own;
     if count > MAX_VARIABLES {
         errors.push(FieldError::new("spec.env", format!("expected at most {MAX_VARIABLES} variables with the secrets, found {count}")));
     }
-    let plain: usize = spec.env.iter().map(|(key, value)| key.as_str().len() + value.len()).sum();
+    let size = |env: &BTreeMap<EnvKey, String>| env.iter().map(|(key, value)| key.as_str().len() + value.len()).sum::<usize>();
+    let plain = size(&spec.env) + spec.processes.values().map(|process| size(&process.env)).max().unwrap_or(0);
     let secret: usize = spec.secrets.iter().map(|(key, value)| key.as_str().len() + value.as_ref().map_or(0, |v| v.expose().len())).sum();
     if plain + secret > MAX_VARIABLES_BYTES {
         let message = format!("variables and secrets together may have at most {MAX_VARIABLES_BYTES} bytes, found {}", plain + secret);
         errors.push(FieldError::new("spec.env", message));
     }
     let has_port = spec.processes.values().any(|process| process.port.is_some());
-    for (key, value) in &spec.env {
-        let at = path::field("spec.env", key.as_str());
+    check_env(spec, &spec.env, "spec.env", has_port, errors);
+    for (name, process) in &spec.processes {
+        let at = path::field(&path::field("spec.processes", name.as_str()), "env");
+        check_env(spec, &process.env, &at, process.port.is_some(), errors);
+    }
+}
+
+/// One set of variables; `has_port` says whether the platform sets `PORT` beside them.
+fn check_env(spec: &AppSpec, env: &BTreeMap<EnvKey, String>, at: &str, has_port: bool, errors: &mut Vec<FieldError>) {
+    for (key, value) in env {
+        let at = path::field(at, key.as_str());
         if value.len() > MAX_VALUE_BYTES {
             errors.push(FieldError::new(&at, format!("a value may have at most {MAX_VALUE_BYTES} bytes, this one has {}", value.len())));
         }

@@ -102,6 +102,9 @@ pub struct ProcessSpec {
     /// Arguments; replace the image's `CMD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// Plain environment variables of this process alone; they win over those of the app.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<EnvKey, String>,
     /// Port that the process listens on. Without one it gets no requests. It is also given to the
     /// process as the variable `PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +130,7 @@ impl Default for ProcessSpec {
         Self {
             command: Vec::new(),
             args: Vec::new(),
+            env: BTreeMap::new(),
             port: None,
             replicas: one(),
             resources: ResourcesSpec::default(),

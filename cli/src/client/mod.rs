@@ -10,6 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
+use api_types::api::HealthResponse;
 use api_types::problem::ProblemKind;
 use api_types::{OrgName, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
@@ -89,6 +90,17 @@ impl Client {
     /// See [`CliError`]; so below.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
         self.json(self.request(Method::GET, path, query)?).await
+    }
+
+    /// Which parts of the server answer, whatever the status that it says so with.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn health(&self) -> Result<HealthResponse> {
+        let request = self.request(Method::GET, routes::READY, &[])?.timeout(REQUEST_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let bytes = self.body(response).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.protocol(format!("unexpected JSON ({error})")))
     }
 
     /// `POST` with a JSON body.

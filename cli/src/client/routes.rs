@@ -4,6 +4,10 @@ use api_types::{Kind, OrgName};
 
 /// Who the token is.
 pub const WHOAMI: &str = "/v1/whoami";
+/// The platform at a glance.
+pub const STATUS: &str = "/v1/status";
+/// Which parts of the server answer; needs no token.
+pub const READY: &str = "/readyz";
 /// Version of the server.
 pub const VERSION: &str = "/version";
 /// Where manifests are applied; apps and domains name their organisation.

@@ -8,8 +8,10 @@ pub mod delete;
 pub mod describe;
 pub mod diff;
 pub mod events;
+pub mod explain;
 pub mod get;
 pub mod history;
+pub mod import;
 pub mod logs;
 pub mod plan;
 pub mod restart;
@@ -19,6 +21,7 @@ pub mod schemas;
 pub mod set;
 pub mod settings;
 pub mod show;
+pub mod status;
 pub mod stop;
 pub mod version;
 pub mod wait;
@@ -149,7 +152,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Settings(args) => settings::run(&session()?, args).await,
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
+        Command::Status(args) => status::run(&session()?, args).await,
+        Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
+        Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),
     }

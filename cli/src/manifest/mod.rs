@@ -103,6 +103,28 @@ pub fn load(sources: Vec<Source>) -> Result<Loaded, Box<Findings>> {
     Err(Box::new(Findings { sources, findings, secrets }))
 }
 
+/// Reads the one document of a file that another program's format is in; merge keys are followed.
+///
+/// # Errors
+/// Everything that is no YAML, and a file of no or several documents.
+pub fn read_foreign(source: Source) -> Result<(Source, Value, Positions), Box<Findings>> {
+    let read = yaml::read_merging(&source.text);
+    let mut findings: Vec<Finding> = read.errors.into_iter().map(|(mark, error)| Finding { source: 0, mark: Some(mark), error }).collect();
+    let mut documents = read.documents.into_iter();
+    match (documents.next(), documents.next()) {
+        (Some((value, positions)), None) if findings.is_empty() => return Ok((source, value, positions)),
+        (None, _) if findings.is_empty() => {
+            findings.push(Finding { source: 0, mark: None, error: FieldError::new(check::ROOT, "the file is empty") });
+        }
+        (_, Some((_, positions))) => {
+            let error = FieldError::new(check::ROOT, "a second document begins here; there can be one only");
+            findings.push(Finding { source: 0, mark: positions.of_error(&error), error });
+        }
+        _ => {}
+    }
+    Err(Box::new(Findings { sources: vec![source], findings, secrets: Vec::new() }))
+}
+
 fn check_document(source: usize, value: Value, positions: Positions, documents: &mut Vec<Document>, findings: &mut Vec<Finding>) {
     let mut add = |positions: &Positions, error: FieldError| {
         findings.push(Finding { source, mark: positions.of_error(&error), error });

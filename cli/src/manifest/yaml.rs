@@ -1,13 +1,13 @@
 //! From YAML (or JSON, which is YAML) to JSON values with positions.
 //!
 //! The rules are those of YAML 1.2's core schema and some more of our own, because a manifest is read by
-//! people in a hurry: duplicate keys, tags, merge keys and aliases that refer to themselves are errors. Size, depth, number of nodes and what aliases may
+//! people in a hurry: duplicate keys, tags, merge keys (but see [`read_merging`]) and aliases that refer to themselves are errors. Size, depth, number of nodes and what aliases may
 //! expand to are bounded before memory is taken for them.
 //!
 //! The parser cannot go on after a syntax error, so a file has at most one of those; documents before it
 //! are still checked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use api_types::{FieldError, check};
@@ -32,6 +32,15 @@ pub(super) struct Read {
 
 /// Reads all documents of a text.
 pub(super) fn read(text: &str) -> Read {
+    read_with(text, false)
+}
+
+/// As [`read`], but merge keys (`<<`) of YAML 1.1 are followed: files that are written for other programs use them.
+pub(super) fn read_merging(text: &str) -> Read {
+    read_with(text, true)
+}
+
+fn read_with(text: &str, merge: bool) -> Read {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut read = Read::default();
     let mut builder = Builder::default();
@@ -43,7 +52,7 @@ pub(super) fn read(text: &str) -> Read {
         match result {
             Ok(None) => {}
             Ok(Some(root)) => {
-                let mut convert = Convert { positions: Positions::default(), errors: Vec::new(), budget: MAX_NODES, full: false };
+                let mut convert = Convert { positions: Positions::default(), errors: Vec::new(), budget: MAX_NODES, full: false, merge };
                 let value = convert.node(&root, check::ROOT, root.start, 0);
                 read.errors.append(&mut convert.errors);
                 if !value.is_null() {
@@ -201,6 +210,7 @@ struct Convert {
     errors: Vec<(Mark, FieldError)>,
     budget: usize,
     full: bool,
+    merge: bool,
 }
 
 impl Convert {
@@ -237,7 +247,9 @@ impl Convert {
         Value::Null
     }
 
-    fn map(&mut self, pairs: &[(Rc<Node>, Rc<Node>)], path: &str, depth: usize) -> Value {
+    fn map(&mut self, pairs: &[Pair], path: &str, depth: usize) -> Value {
+        let merged = if self.merge { merged(pairs, 0) } else { None };
+        let pairs = merged.as_deref().unwrap_or(pairs);
         let mut map = Map::new();
         let mut seen: BTreeMap<String, Mark> = BTreeMap::new();
         for (key, value) in pairs {
@@ -285,6 +297,39 @@ impl Convert {
         let source = (!value.is_null() && !is_secret(path)).then(|| text.to_owned());
         (value, source)
     }
+}
+
+type Pair = (Rc<Node>, Rc<Node>);
+
+/// The pairs with those of merge keys, which never replace a key that is there; `None` when there are no merge keys. What
+/// is merged from something else than a map stays, and is refused later.
+fn merged(pairs: &[Pair], depth: usize) -> Option<Vec<Pair>> {
+    let key = |node: &Node| match &node.data {
+        Data::Scalar { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    let sources = |(key, value): &Pair| match (&key.data, &value.data) {
+        (Data::Scalar { text, plain: true, .. }, Data::Map(_)) if text == "<<" => Some(vec![Rc::clone(value)]),
+        (Data::Scalar { text, plain: true, .. }, Data::List(items)) if text == "<<" => {
+            items.iter().all(|item| matches!(item.data, Data::Map(_))).then(|| items.clone())
+        }
+        _ => None,
+    };
+    if depth > MAX_DEPTH || pairs.iter().all(|pair| sources(pair).is_none()) {
+        return None;
+    }
+    let mut out: Vec<Pair> = pairs.iter().filter(|pair| sources(pair).is_none()).cloned().collect();
+    let mut seen: BTreeSet<String> = out.iter().filter_map(|(node, _)| key(node)).collect();
+    for source in pairs.iter().filter_map(sources).flatten() {
+        let Data::Map(inner) = &source.data else { continue };
+        let deeper = merged(inner, depth + 1);
+        for (node, value) in deeper.as_deref().unwrap_or(inner) {
+            if key(node).is_none_or(|text| seen.insert(text)) {
+                out.push((Rc::clone(node), Rc::clone(value)));
+            }
+        }
+    }
+    Some(out)
 }
 
 fn is_secret(path: &str) -> bool {

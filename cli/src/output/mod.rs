@@ -4,6 +4,7 @@ mod age;
 pub mod describe;
 pub mod kinds;
 pub mod progress;
+pub mod status;
 mod table;
 
 #[cfg(test)]

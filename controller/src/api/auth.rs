@@ -5,6 +5,8 @@
 //! can tell the two apart. Only then the role is checked.
 
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
 
 use aide::OperationInput;
 use aide::generate::GenContext;
@@ -21,7 +23,8 @@ use super::backend::Backend;
 use super::docs;
 use super::error::{ApiError, ApiResult};
 use super::extract::excerpt;
-use super::state::{ApiState, SharedCore};
+use super::rate::{Decision, Quota};
+use super::state::{ApiState, Peer, SharedCore};
 use crate::store::{AppRecord, TokenLookup, WriteContext};
 
 /// Longest token that is looked up.
@@ -106,11 +109,15 @@ fn unauthorized(detail: &str) -> ApiError {
     ApiError::new(ProblemKind::Unauthorized, detail)
 }
 
-/// What the client calls itself, such as `skyctl/0.1.0`; empty when it does not say.
+/// What the client calls itself and where it is, such as `skyctl/0.1.0 from 192.0.2.7`; empty when neither is known.
 fn client(parts: &Parts) -> String {
     let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // The first product: what follows in a browser's is noise in a history.
-    excerpt(agent.split_whitespace().next().unwrap_or_default())
+    let agent = excerpt(agent.split_whitespace().next().unwrap_or_default());
+    match parts.extensions.get::<Peer>() {
+        Some(peer) => format!("{agent} from {}", peer.0).trim_start().to_owned(),
+        None => agent,
+    }
 }
 
 /// The token of the request.
@@ -132,9 +139,57 @@ fn bearer(parts: &Parts) -> ApiResult<&str> {
     Ok(token)
 }
 
+/// Where the outermost layer learns what became of the request's allowance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RateCell(pub(super) Arc<OnceLock<Decision>>);
+
+impl RateCell {
+    fn tell(parts: &Parts, decision: Decision) {
+        if let Some(Self(cell)) = parts.extensions.get() {
+            let _ = cell.set(decision);
+        }
+    }
+}
+
+/// Counts a request that failed to authenticate against its address; too many are told to wait, whatever the
+/// token is.
+fn failed(parts: &Parts, core: &SharedCore, error: ApiError) -> ApiError {
+    if error.problem().kind != ProblemKind::Unauthorized {
+        return error;
+    }
+    let address = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+    let failures = core.state.settings.borrow().rate_limit_failures();
+    let decision = core.rates.failure(address, Quota { per_window: failures, burst: failures }, core.state.clock.monotonic());
+    if decision.allowed {
+        return error;
+    }
+    RateCell::tell(parts, decision);
+    ApiError::new(
+        ProblemKind::TooManyRequests,
+        "too many requests without a valid token came from this address; see the header Retry-After",
+    )
+}
+
 impl FromRequestParts<SharedCore> for Caller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, core: &SharedCore) -> ApiResult<Self> {
+        let who = Self::authenticate(parts, core).await.map_err(|error| failed(parts, core, error))?;
+        if let Some(id) = who.id {
+            let quota = core.state.settings.borrow().rate_limit();
+            let quota = Quota { per_window: quota.0, burst: quota.1 };
+            let decision = core.rates.token(id, quota, core.state.clock.monotonic());
+            RateCell::tell(parts, decision);
+            if !decision.allowed {
+                let detail = format!("the token \"{}\" made too many requests; see the header Retry-After", who.name);
+                return Err(ApiError::new(ProblemKind::TooManyRequests, detail));
+            }
+        }
+        Ok(Self { who, client: client(parts), core: core.clone() })
+    }
+}
+
+impl Caller {
+    async fn authenticate(parts: &Parts, core: &SharedCore) -> ApiResult<WhoAmI> {
         let token = bearer(parts)?;
         let ended = |how: &str, at: DateTime<Utc>| {
             // Only who has the token's text learns this, so it tells nothing about other tokens.
@@ -152,7 +207,7 @@ impl FromRequestParts<SharedCore> for Caller {
         core.usage.note(&found, core.state.clock.now());
         let who = WhoAmI { name: found.name, org: found.org, role: found.role, id: Some(found.id), expires_at: found.expires_at };
         tracing::Span::current().record("author", &who.name);
-        Ok(Self { who, client: client(parts), core: core.clone() })
+        Ok(who)
     }
 }
 

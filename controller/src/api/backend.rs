@@ -16,7 +16,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::store::{AppRecord, Change, NewToken, Restored, Revision, StoreError, TokenLookup, WriteContext, WriteError};
+use crate::store::{
+    AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, StoreError, TokenLookup, WriteContext, WriteError,
+};
 
 /// Result of a read.
 pub type Read<T> = Result<T, StoreError>;
@@ -25,7 +27,7 @@ pub type Write<T> = Result<T, WriteError>;
 
 /// See the module.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: super::insight::Insight {
     /// Answers when the database does.
     async fn ping(&self) -> Read<()>;
     /// Whose token this is, or why it is none.
@@ -46,8 +48,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// One app.
     async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>>;
-    /// Apps by name.
-    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>>;
+    /// A part of the apps, by name.
+    async fn app_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<AppRecord>>;
     /// Asks for deletion; `None` when there is no such app.
     async fn app_delete(&self, org: &OrgName, name: &AppName, resource_version: Option<i64>, cx: &WriteContext)
     -> Write<Option<AppRecord>>;
@@ -67,14 +69,14 @@ pub trait Backend: Send + Sync + 'static {
     async fn secret_value(&self, app_uid: Uuid, org: &OrgName, key: &EnvKey, version: i64) -> Read<Option<SecretValue>>;
     /// Newest first.
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>>;
-    /// Those that were there at a time, newest first.
-    async fn revision_list_at(&self, uid: Uuid, at: DateTime<Utc>, limit: i64) -> Read<Vec<Revision>>;
     /// One revision.
     async fn revision_get(&self, uid: Uuid, generation: i64) -> Read<Option<Revision>>;
     /// Goes back to an older revision; `None` when there is no such app.
     async fn app_rollback(&self, org: &OrgName, name: &AppName, request: &RollbackRequest, cx: &WriteContext) -> Write<Option<Restored>>;
     /// Tries the newest revision again, which has failed; `None` when there is no such app.
     async fn app_retry(&self, org: &OrgName, name: &AppName, resource_version: Option<i64>, cx: &WriteContext) -> Write<Option<Restored>>;
+    /// Generations before one, and that were there at a time, newest first.
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, at: Option<DateTime<Utc>>, limit: i64) -> Read<Vec<Revision>>;
     /// What the controller last observed of an app, and when.
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>>;
 
@@ -83,24 +85,26 @@ pub trait Backend: Send + Sync + 'static {
     /// Organisations by name.
     async fn org_list(&self) -> Read<Vec<Organization>>;
     /// Deletes an empty organisation; `false` when there is none.
-    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool>;
+    async fn org_delete(&self, org: &OrgName, expected: Option<i64>, cx: &WriteContext) -> Write<bool>;
 
     /// Domains by host.
     async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>>;
+    /// A part of the domains, by host.
+    async fn domain_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<Domain>>;
     /// One domain, of any organisation.
     async fn domain_get(&self, host: &Host) -> Read<Option<Domain>>;
     /// Deletes a free-standing domain; `false` when there is none.
-    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool>;
+    async fn domain_delete(&self, org: &OrgName, host: &Host, expected: Option<i64>, cx: &WriteContext) -> Write<bool>;
 
     /// Nodes by name.
     async fn node_list(&self) -> Read<Vec<Node>>;
-    /// Events, newest last.
-    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>>;
+    /// A part of the events, newest last.
+    async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>>;
 
     /// All settings, also those that show their default.
     async fn setting_list(&self) -> Read<Vec<Setting>>;
     /// One setting; `None` when there is no such key.
     async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>>;
     /// Goes back to the default.
-    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()>;
+    async fn setting_reset(&self, key: &SettingKey, expected: Option<i64>, cx: &WriteContext) -> Write<()>;
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Change, NewToken, Restored, Revision, Store, TokenLookup, WriteContext};
+use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, Store, TokenLookup, WriteContext};
 
 #[async_trait]
 impl Backend for Store {
@@ -44,8 +44,8 @@ impl Backend for Store {
     async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>> {
         Store::app_get(self, org, name).await
     }
-    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>> {
-        Store::app_list(self, org).await
+    async fn app_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<AppRecord>> {
+        Store::app_page(self, org, query).await
     }
     async fn app_delete(
         &self,
@@ -77,9 +77,6 @@ impl Backend for Store {
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         Store::revision_list(self, uid, limit).await
     }
-    async fn revision_list_at(&self, uid: Uuid, at: DateTime<Utc>, limit: i64) -> Read<Vec<Revision>> {
-        Store::revision_list_at(self, uid, at, limit).await
-    }
     async fn revision_get(&self, uid: Uuid, generation: i64) -> Read<Option<Revision>> {
         Store::revision_get(self, uid, generation).await
     }
@@ -88,6 +85,9 @@ impl Backend for Store {
     }
     async fn app_retry(&self, org: &OrgName, name: &AppName, version: Option<i64>, cx: &WriteContext) -> Write<Option<Restored>> {
         Store::app_retry(self, org, name, version, cx).await
+    }
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, at: Option<DateTime<Utc>>, limit: i64) -> Read<Vec<Revision>> {
+        Store::revision_page(self, uid, before, at, limit).await
     }
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
         Store::observation_get(self, uid).await
@@ -98,23 +98,26 @@ impl Backend for Store {
     async fn org_list(&self) -> Read<Vec<Organization>> {
         Store::org_list(self).await
     }
-    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool> {
-        Store::org_delete(self, org, cx).await
+    async fn org_delete(&self, org: &OrgName, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        Store::org_delete(self, org, expected, cx).await
     }
     async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>> {
         Store::domain_list(self, org).await
     }
+    async fn domain_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<Domain>> {
+        Store::domain_page(self, org, query).await
+    }
     async fn domain_get(&self, host: &Host) -> Read<Option<Domain>> {
         Store::domain_get(self, host).await
     }
-    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool> {
-        Store::domain_delete(self, org, host, cx).await
+    async fn domain_delete(&self, org: &OrgName, host: &Host, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        Store::domain_delete(self, org, host, expected, cx).await
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         Store::node_list(self).await
     }
-    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>> {
-        Store::event_list(self, org, object, limit).await
+    async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
+        Store::event_page(self, org, object, query).await
     }
     async fn setting_list(&self) -> Read<Vec<Setting>> {
         Store::setting_list(self).await
@@ -122,7 +125,7 @@ impl Backend for Store {
     async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>> {
         Store::setting_get(self, key).await
     }
-    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()> {
-        Store::setting_reset(self, key, cx).await
+    async fn setting_reset(&self, key: &SettingKey, expected: Option<i64>, cx: &WriteContext) -> Write<()> {
+        Store::setting_reset(self, key, expected, cx).await
     }
 }

@@ -22,8 +22,12 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A problem on its way to the client.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ApiError(Box<Problem>);
+#[error("{problem}")]
+pub struct ApiError {
+    problem: Box<Problem>,
+    /// Whether it is a conditional write whose condition does not hold.
+    stale: bool,
+}
 
 /// Result of a handler.
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -31,11 +35,11 @@ pub type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     /// A problem with a detail text.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem::new(kind, detail)))
+        Self { problem: Box::new(Problem::new(kind, detail)), stale: false }
     }
     /// 422 with every field that is wrong.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self(Box::new(Problem::invalid(errors)))
+        Self { problem: Box::new(Problem::invalid(errors)), stale: false }
     }
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -48,7 +52,7 @@ impl ApiError {
     }
     /// The problem itself.
     pub fn problem(&self) -> &Problem {
-        &self.0
+        &self.problem
     }
 }
 
@@ -81,6 +85,7 @@ impl ApiError {
         let at = |item: usize, detail: String| if list { format!("items[{item}]: {detail}") } else { detail };
         match failure {
             WriteError::Conflict { item, detail } => Self::new(ProblemKind::Conflict, at(item, detail)),
+            WriteError::Stale { item, detail } => Self { stale: true, ..Self::new(ProblemKind::Conflict, at(item, detail)) },
             WriteError::NotFound { item, detail } => Self::new(ProblemKind::NotFound, at(item, detail)),
             WriteError::Invalid { errors } => {
                 Self::invalid(errors.into_iter().map(|(item, error)| if list { in_item(item, error) } else { error }).collect())
@@ -105,6 +110,11 @@ pub(super) fn in_item(item: usize, error: FieldError) -> FieldError {
 /// Marks a response as a problem, so that the outermost layer can write the request's id into it.
 #[derive(Debug, Clone)]
 pub(super) struct ProblemMark(pub(super) Box<Problem>);
+
+/// Marks a conflict that is a condition of the request which does not hold. Where the condition was in a header,
+/// the outermost layer makes it 412; where it was in the body or the query, it stays 409.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StaleMark;
 
 /// A problem as a response.
 pub(super) fn render(problem: Box<Problem>) -> Response {
@@ -133,7 +143,11 @@ pub(super) fn problem_body(problem: &Problem) -> Body {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        render(self.0)
+        let mut response = render(self.problem);
+        if self.stale {
+            response.extensions_mut().insert(StaleMark);
+        }
+        response
     }
 }
 

@@ -46,6 +46,26 @@ pub(super) fn token_created() -> Value {
     json!({"token": "sky_…", "info": info})
 }
 
+pub(super) fn platform_status() -> Value {
+    json!({
+        "healthy": true, "problems": [],
+        "processes": [{
+            "id": "n1-812-0198c0de00007000800000000000000a", "startedAt": "2026-01-31T11:00:00Z", "heartbeatAt": "2026-01-31T12:00:18Z",
+            "stale": false, "epoch": 7, "roles": ["api", "controller", "edge"], "host": "n1", "version": env!("CARGO_PKG_VERSION"),
+            "engine": {"ok": true, "detail": "Docker Engine 28.5.2, a Swarm manager"},
+            "edge": {"ok": true, "detail": "Traefik runs the current document"},
+            "queue": {"due": 0, "scheduled": 1, "running": 1, "resyncSeconds": 12},
+        }],
+        "apps": {"total": 12, "ready": 11, "notReady": 1, "unknown": 0, "unreconciled": 0},
+        "notReady": [{
+            "org": "acme", "name": "shop", "reason": "RolloutFailed", "since": "2026-01-31T11:58:00Z",
+            "message": "generation 4 failed: task web.1 on node n1 exited with code 1; generation 3 is kept instead",
+        }],
+        "failuresLastHour": 1,
+        "time": "2026-01-31T12:00:20Z",
+    })
+}
+
 pub(super) fn organization_manifest() -> Value {
     json!({
         "apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": "acme"},

@@ -13,7 +13,7 @@ use api_types::problem::ProblemKind;
 use api_types::{AppName, FieldError, Host, SettingKey};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::BytesMut;
@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::docs;
 use super::error::{ApiError, ApiResult};
 use super::state::SharedCore;
+use crate::store::{MUST_BE_ABSENT, MUST_EXIST};
 
 /// A short, printable form of user text for error messages.
 pub(super) fn excerpt(text: &str) -> String {
@@ -151,24 +152,35 @@ impl<T: JsonSchema> OperationInput for Params<T> {
     }
 }
 
-/// The version in `If-Match`, if the request is conditional. `*` is no condition.
+/// The condition in the headers, if the request has one, as the version that the store expects: `If-Match` with a
+/// version, `If-Match: *` (the object must exist), or `If-None-Match: *` (it must not).
 pub(super) struct IfMatch(pub(super) Option<i64>);
 
 impl FromRequestParts<SharedCore> for IfMatch {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &SharedCore) -> ApiResult<Self> {
-        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
-        let text = value.to_str().unwrap_or_default().trim();
-        if text == "*" {
-            return Ok(Self(None));
+        let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+        match (text(IF_MATCH), text(IF_NONE_MATCH)) {
+            (None, None) => Ok(Self(None)),
+            (Some("*"), None) => Ok(Self(Some(MUST_EXIST))),
+            (Some(tag), None) => {
+                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag).parse::<i64>();
+                let version = version.ok().filter(|version| *version > 0);
+                version
+                    .map(|version| Self(Some(version)))
+                    .ok_or_else(|| bad_request("If-Match must be \"*\" or a resourceVersion in quotes"))
+            }
+            (None, Some("*")) => Ok(Self(Some(MUST_BE_ABSENT))),
+            (None, Some(_)) => Err(bad_request("If-None-Match of a write must be \"*\": create only")),
+            (Some(_), Some(_)) => Err(bad_request("If-Match and If-None-Match exclude each other")),
         }
-        let version = text.trim_matches('"').parse::<i64>();
-        version.map(|version| Self(Some(version))).map_err(|_| bad_request("If-Match must be a resourceVersion in quotes"))
     }
 }
 impl OperationInput for IfMatch {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        docs::header_parameter(ctx, operation, "If-Match", "A resourceVersion in quotes: refuse with 409 when the object has another one.");
+        let text = "A resourceVersion in quotes: refuse with 412 when the object has another one. `*`: refuse when it does not exist.";
+        docs::header_parameter(ctx, operation, "If-Match", text);
+        docs::header_parameter(ctx, operation, "If-None-Match", "`*`: refuse with 412 when the object exists.");
     }
 }
 

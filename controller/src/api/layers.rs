@@ -8,16 +8,19 @@ use std::any::Any;
 use api_types::Problem;
 use api_types::problem::ProblemKind;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tracing::Instrument;
 
-use super::error::{self, ApiError, ProblemMark};
+use super::auth::RateCell;
+use super::error::{self, ApiError, ProblemMark, StaleMark};
 use super::extract::excerpt;
+use super::rate::{self, Decision, Quota};
 use super::state::SharedCore;
 
 /// Header that carries a request's id, both ways.
@@ -79,10 +82,13 @@ impl Drop for InFlight<'_> {
     }
 }
 
-async fn observe(State(core): State<SharedCore>, request: Request, next: Next) -> Response {
+async fn observe(State(core): State<SharedCore>, mut request: Request, next: Next) -> Response {
+    let rate = RateCell::default();
+    request.extensions_mut().insert(rate.clone());
     let id = request_id(&core, request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let conditions = Conditions::of(&request);
     let quiet = !request.uri().path().starts_with("/v1/");
     let span = tracing::info_span!(
         "request",
@@ -96,6 +102,10 @@ async fn observe(State(core): State<SharedCore>, request: Request, next: Next) -
     let in_flight = InFlight(&core);
     let mut response = next.run(request).instrument(span.clone()).await;
     drop(in_flight);
+    conditions.apply(&mut response);
+    if let Some(decision) = rate.0.get() {
+        tell_rate(&mut response, *decision);
+    }
     complete(&mut response, &id);
     let took = core.state.clock.monotonic().saturating_sub(begun);
     let status = response.status();
@@ -108,6 +118,62 @@ async fn observe(State(core): State<SharedCore>, request: Request, next: Next) -
         tracing::info!(status = status.as_u16(), latency_ms, "served");
     }
     response
+}
+
+/// The conditions in a request's headers, as far as the answer depends on them.
+struct Conditions {
+    /// A write that is conditional by header.
+    write: bool,
+    /// What a reader has already.
+    known: Option<HeaderValue>,
+}
+
+impl Conditions {
+    fn of(request: &Request) -> Self {
+        let headers = request.headers();
+        let reads = request.method() == Method::GET;
+        let write = !reads && (headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH));
+        Self { write, known: headers.get(header::IF_NONE_MATCH).filter(|_| reads).cloned() }
+    }
+
+    /// Makes a stale write 412, and a read of what is known already 304.
+    fn apply(&self, response: &mut Response) {
+        let stale = response.extensions_mut().remove::<StaleMark>().is_some();
+        if self.write
+            && stale
+            && let Some(ProblemMark(problem)) = response.extensions_mut().get_mut::<ProblemMark>()
+        {
+            **problem = Problem::new(ProblemKind::PreconditionFailed, std::mem::take(&mut problem.detail));
+            *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        }
+        let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let known = self.known.as_ref().and_then(|known| known.to_str().ok());
+        let same = tag.zip(known).is_some_and(|(tag, known)| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag));
+        if same && response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+    }
+}
+
+/// Says how much of its allowance the token has left, in the fields of the IETF's draft.
+fn tell_rate(response: &mut Response, decision: Decision) {
+    let Quota { per_window, burst } = decision.quota;
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    set("ratelimit-policy", format!("{per_window};w={};burst={burst}", rate::WINDOW.as_secs()));
+    set("ratelimit-limit", burst.to_string());
+    set("ratelimit-remaining", decision.remaining.to_string());
+    set("ratelimit-reset", rate::seconds(decision.reset).to_string());
+    if !decision.allowed {
+        set("retry-after", rate::seconds(decision.retry_after).max(1).to_string());
+    }
 }
 
 /// The client's id when it is a plain word, else a new one.
@@ -159,6 +225,7 @@ fn kind_of(status: StatusCode) -> ProblemKind {
         405 => ProblemKind::MethodNotAllowed,
         408 => ProblemKind::Timeout,
         409 => ProblemKind::Conflict,
+        412 => ProblemKind::PreconditionFailed,
         413 => ProblemKind::PayloadTooLarge,
         415 => ProblemKind::UnsupportedMediaType,
         422 => ProblemKind::Invalid,

@@ -13,8 +13,8 @@ use super::routes;
 use super::state::SharedCore;
 
 const DESCRIPTION: &str = "Desired state goes in, observed state comes out.\n\n\
-    Every write is idempotent. A write with `metadata.resourceVersion` or `If-Match` is refused with 409 when the object changed \
-    since. Every failure is a problem document (`application/problem+json`). A token that is limited to an organization gets, for \
+    Every write is idempotent. A write with `metadata.resourceVersion` is refused with 409, one with `If-Match` with 412, when the \
+    object changed since. Requests are limited per token: `RateLimit-*` headers tell what is left, 429 with `Retry-After` that nothing is. Every failure is a problem document (`application/problem+json`). A token that is limited to an organization gets, for \
     every other one, the answer for one that does not exist.";
 
 /// The document as JSON. Needs no server and no database; equal for equal sources.

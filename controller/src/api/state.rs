@@ -1,6 +1,7 @@
 //! What the API is given by `boot`: the database, the planner, the log source, limits.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::metrics::ApiMetrics;
+use super::rate::RateLimits;
 use super::usage::Usage;
 use crate::clock::{SharedClock, SharedEntropy};
+use crate::settings::Settings;
 use crate::store::{AppRecord, Revision};
 
 /// Everything that the API uses. Built once by `boot`; cheap to clone.
@@ -40,7 +43,13 @@ pub struct ApiState {
     pub entropy: SharedEntropy,
     /// Limits.
     pub limits: Limits,
+    /// The settings, as they are now and change.
+    pub settings: watch::Receiver<Arc<Settings>>,
 }
+
+/// Address of who is at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Limits of the API. The defaults are what production uses; tests make them small.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +166,7 @@ pub(super) struct Core {
     pub(super) requests: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) usage: Usage,
+    pub(super) rates: RateLimits,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -165,7 +175,7 @@ impl Core {
         let requests = Arc::new(Semaphore::new(state.limits.concurrency));
         let streams = Arc::new(Semaphore::new(state.limits.streams));
         let usage = Usage::start(state.backend.clone());
-        Self { state, requests, streams, usage, shutdown }
+        Self { state, requests, streams, usage, rates: RateLimits::default(), shutdown }
     }
 }
 

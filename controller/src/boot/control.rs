@@ -21,7 +21,7 @@ use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::node::NodeReconciler;
 use crate::runtime::lease::DEFAULT_TTL;
 use crate::runtime::{
-    Controller, Drained, ElectorOptions, Hints, Leadership, Metrics, Options, Reconciler, Tuning, Wiring, elector, hints, recorder,
+    Controller, Drained, ElectorOptions, Hints, Leadership, Metrics, Options, Pulses, Reconciler, Tuning, Wiring, elector, hints, recorder,
 };
 use crate::settings::Settings;
 use crate::store::AppKey;
@@ -35,6 +35,8 @@ const EVENT_BOUND: usize = 1024;
 
 /// The running controllers.
 pub(super) struct Control {
+    /// Asks the controller of apps what it has before it.
+    pub(super) pulses: Pulses,
     runs: CancellationToken,
     watches: CancellationToken,
     lease: CancellationToken,
@@ -54,8 +56,8 @@ struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// Starts a controller and gives the way to hint at its keys.
-    fn start<R: Reconciler>(&self, reconciler: R) -> (Hints<R::Key>, JoinHandle<Drained>) {
+    /// Starts a controller and gives the ways to hint at its keys and to ask what it has before it.
+    fn start<R: Reconciler>(&self, reconciler: R) -> (Hints<R::Key>, JoinHandle<Drained>, Pulses) {
         let (sender, receiver) = hints(HINT_BOUND);
         let wiring = Wiring {
             hints: receiver,
@@ -66,7 +68,8 @@ impl Workshop<'_> {
             metrics: self.metrics.clone(),
         };
         let controller = Controller::new(Arc::new(reconciler), wiring, Options::default());
-        (sender, tokio::spawn(controller.run(self.stop.clone())))
+        let pulses = controller.pulses();
+        (sender, tokio::spawn(controller.run(self.stop.clone())), pulses)
     }
 }
 
@@ -79,7 +82,7 @@ impl Control {
         let (events, writer) = recorder(sink, EVENT_BOUND, core.clock.clone(), metrics.events_dropped.clone());
         let events_task = tokio::spawn(writer.run(lease.clone()));
 
-        let options = ElectorOptions { name: LEASE.to_owned(), holder: holder(core), ttl: DEFAULT_TTL };
+        let options = ElectorOptions { name: LEASE.to_owned(), holder: core.id.clone(), ttl: DEFAULT_TTL };
         let stored = Arc::new(StoredLease(core.store.clone()));
         let (elector, leadership) = elector(stored, options, core.clock.clone(), core.entropy.clone(), metrics.leader.clone());
         let elector_task = tokio::spawn(elector.run(lease.clone()));
@@ -87,7 +90,7 @@ impl Control {
         let (tuning, tuning_task) = follow_tuning(core.settings(), watches.clone());
         let workshop = Workshop { core, metrics, leadership, tuning, stop: runs.clone() };
         let names = Arc::new(RwLock::new(HashMap::new()));
-        let (nodes, node_task) = workshop.start(NodeReconciler {
+        let (nodes, node_task, _) = workshop.start(NodeReconciler {
             engine: engine.clone(),
             store: core.store.clone(),
             clock: core.clock.clone(),
@@ -95,7 +98,7 @@ impl Control {
         });
         let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
         let index = Arc::new(AppIndex::default());
-        let (apps, app_task) = workshop.start(AppReconciler {
+        let (apps, app_task, pulses) = workshop.start(AppReconciler {
             store: core.store.clone(),
             observer: Observer { engine: engine.clone(), proxy: edge.proxy.clone(), endpoints: edge.endpoints.clone(), nodes: names },
             executor: executor(core, engine.clone(), edge),
@@ -117,6 +120,7 @@ impl Control {
             quiet_until,
         };
         Self {
+            pulses,
             controllers: vec![node_task, app_task],
             followers: vec![tuning_task, tokio::spawn(follower.run(watches.clone())), follow(core, apps, edge, &watches)],
             elector: elector_task,
@@ -154,12 +158,6 @@ fn executor(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge) -> Executor 
 fn follow(core: &Core, apps: Hints<AppKey>, edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
     let controls = Some((apps, edge.handle.clone()));
     tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), controls, cancel.clone()))
-}
-
-/// This process among all that compete, a restarted one being another.
-fn holder(core: &Core) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}-{}", host.trim(), std::process::id(), core.entropy.uuid(core.clock.now()).simple())
 }
 
 fn tuning(settings: &Settings) -> Tuning {

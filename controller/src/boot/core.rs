@@ -27,6 +27,10 @@ const FIRST_ORG: &str = "default";
 
 /// What every role has.
 pub(super) struct Core {
+    /// This process among all that ever ran, a restarted one being another. It holds leases and heartbeats.
+    pub(super) id: String,
+    /// Name of this machine.
+    pub(super) host: String,
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
@@ -43,7 +47,9 @@ impl Core {
         store.open_keyring(key_file).await.context("secrets cannot be used")?;
         let settings = store.settings_snapshot().await.context("settings cannot be read")?;
         let (settings, _) = watch::channel(Arc::new(settings));
-        Ok(Self { store, clock, entropy, metrics: MetricsRegistry::new(), settings })
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
+        Ok(Self { id, host, store, clock, entropy, metrics: MetricsRegistry::new(), settings })
     }
 
     /// The settings, as they are now and change.

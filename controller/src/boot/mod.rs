@@ -8,6 +8,7 @@ mod control;
 mod core;
 pub mod datadir;
 mod edge;
+mod heartbeat;
 mod hints;
 mod logs;
 mod planner;

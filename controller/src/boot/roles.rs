@@ -16,6 +16,7 @@ use super::control::Control;
 use super::core::Core;
 use super::datadir::DataDir;
 use super::edge::Edge;
+use super::heartbeat::{Heart, Parts};
 use super::hints::follow_store;
 use super::logs::{EngineLogs, NoLogs};
 use super::planner::AppPlanner;
@@ -55,7 +56,9 @@ pub async fn api(args: ApiRoleArgs) -> anyhow::Result<()> {
     let watches = CancellationToken::new();
     let follower = tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), None, watches.clone()));
     let listener = TcpListener::bind(args.api.listen).await.context("the API cannot listen")?;
+    let heart = Heart::start(&core, Parts { roles: vec!["api"], ..Parts::default() });
     api::serve(listener, state(&core, Arc::new(NoLogs), Vec::new()), stop).await?;
+    heart.stop().await;
     watches.cancel();
     Ok(follower.await?)
 }
@@ -69,9 +72,11 @@ pub async fn controller(args: ControllerRoleArgs) -> anyhow::Result<()> {
     let core = Core::open(&url, &data.key_file()).await?;
     let engine = engine(&args.engine, &core).await?;
     let edge = Edge::start(&core, engine.clone(), data.path(), &args.edge).await?;
-    let control = Control::start(&core, engine, &edge, edge_url(&args.edge));
+    let control = Control::start(&core, engine.clone(), &edge, edge_url(&args.edge));
+    let heart = Heart::start(&core, controller_parts(&["controller", "edge"], engine, &edge, &control));
     info!("running; stop it with SIGTERM");
     stop.cancelled().await;
+    heart.stop().await;
     control.stop().await;
     edge.stop().await;
     Ok(())
@@ -121,14 +126,21 @@ async fn up_with(
     let edge = Edge::start(&core, engine.clone(), data.path(), edge_args).await?;
     let control = Control::start(&core, engine.clone(), &edge, edge_url(edge_args));
     let checks: Vec<Arc<dyn ReadyCheck>> = vec![Arc::new(EngineReady(engine.clone())), Arc::new(edge.ready())];
+    let heart = Heart::start(&core, controller_parts(&["api", "controller", "edge"], engine.clone(), &edge, &control));
     let logs = Arc::new(EngineLogs { engine, clock: core.clock.clone() });
     let served = match TcpListener::bind(listen).await {
         Ok(listener) => api::serve(listener, state(&core, logs, checks), stop).await.map_err(anyhow::Error::from),
         Err(error) => Err(anyhow::Error::from(error).context("the API cannot listen")),
     };
+    heart.stop().await;
     control.stop().await;
     edge.stop().await;
     served
+}
+
+/// What a process with a controller tells of in its heartbeats.
+fn controller_parts(roles: &[&'static str], engine: Arc<dyn SwarmEngine>, edge: &Edge, control: &Control) -> Parts {
+    Parts { roles: roles.to_vec(), engine: Some(engine), edge: Some(Arc::new(edge.ready())), pulses: Some(control.pulses.clone()) }
 }
 
 fn controller_needs(engine: &EngineArgs, edge: &EdgeArgs, data_dir: &Path) -> Needs {
@@ -195,7 +207,7 @@ fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>
     core.metrics.register(|registry| metrics.register(registry));
     ApiState {
         backend: Arc::new(core.store.clone()),
-        planner: Arc::new(AppPlanner { settings, clock: core.clock.clone() }),
+        planner: Arc::new(AppPlanner { settings: settings.clone(), clock: core.clock.clone() }),
         logs,
         checks,
         metrics: Arc::new(metrics),
@@ -203,5 +215,6 @@ fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>
         clock: core.clock.clone(),
         entropy: core.entropy.clone(),
         limits: Limits::default(),
+        settings,
     }
 }

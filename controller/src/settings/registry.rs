@@ -14,7 +14,25 @@ const fn secs(n: u64) -> HumanDuration {
     HumanDuration::from_secs(n)
 }
 
-static REGISTRY: [Definition; 9] = [
+static REGISTRY: [Definition; 12] = [
+    Definition {
+        key: "api.rate_limit",
+        value_type: ValueType::Integer { min: 60, max: 1_000_000 },
+        default: DefaultValue::Integer(12_000),
+        description: "Requests to the API that each token may make in a minute, in the long run; more are answered with 429 and Retry-After. Takes effect at once.",
+    },
+    Definition {
+        key: "api.rate_limit_burst",
+        value_type: ValueType::Integer { min: 1, max: 100_000 },
+        default: DefaultValue::Integer(1_000),
+        description: "Requests to the API that each token may make at once, after a pause. Takes effect at once.",
+    },
+    Definition {
+        key: "api.rate_limit_failures",
+        value_type: ValueType::Integer { min: 1, max: 100_000 },
+        default: DefaultValue::Integer(60),
+        description: "Requests to the API without a valid token that are answered with 401 in a minute, for each address; more are answered with 429. Requests with a valid token do not count and are not hindered. Takes effect at once.",
+    },
     Definition {
         key: "controller.concurrency",
         value_type: ValueType::Integer { min: 1, max: 256 },

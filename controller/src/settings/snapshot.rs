@@ -48,6 +48,15 @@ impl Settings {
         Self { values }
     }
 
+    /// `api.rate_limit` and `api.rate_limit_burst`
+    pub fn rate_limit(&self) -> (u32, u32) {
+        let number = |key| u32::try_from(self.integer(key)).unwrap_or(1);
+        (number("api.rate_limit"), number("api.rate_limit_burst"))
+    }
+    /// `api.rate_limit_failures`
+    pub fn rate_limit_failures(&self) -> u32 {
+        u32::try_from(self.integer("api.rate_limit_failures")).unwrap_or(1)
+    }
     /// `edge.default_domain`
     pub fn default_domain(&self) -> &str {
         self.text("edge.default_domain")

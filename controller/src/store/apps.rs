@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::app_write::NewGeneration;
 use super::connect::bounded;
-use super::{AppKey, AppRecord, Store, StoreError, WriteContext, WriteError};
+use super::select::{fields_match, labels_match};
+use super::{AppKey, AppRecord, ListQuery, MUST_BE_ABSENT, MUST_EXIST, Store, StoreError, WriteContext, WriteError};
 
 macro_rules! app_columns {
     () => {
@@ -47,6 +48,40 @@ impl Store {
         bounded(what, async {
             sqlx::query_as(concat!("SELECT ", app_columns!(), " FROM apps WHERE $1::text IS NULL OR org = $1 ORDER BY org, name"))
                 .bind(org.map(OrgName::as_str))
+                .fetch_all(self.pool())
+                .await
+                .map_err(StoreError::on(what))
+        })
+        .await
+    }
+
+    /// A part of an organisation's apps, by name.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn app_page(&self, org: &OrgName, query: &ListQuery) -> Result<Vec<AppRecord>, StoreError> {
+        let what = "listing apps";
+        let sql = concat!(
+            "SELECT ",
+            app_columns!(),
+            " FROM apps WHERE org = $1 AND ($2::text IS NULL OR name > $2) AND ",
+            labels_match!("labels", "$3"),
+            " AND ",
+            fields_match!(
+                "CASE f.field WHEN 'metadata.name' THEN name WHEN 'spec.image' THEN spec ->> 'image' WHEN 'condition' THEN \
+                 COALESCE((SELECT c ->> 'status' FROM jsonb_array_elements(status -> 'conditions') AS c WHERE c ->> 'type' = f.condition \
+                 LIMIT 1), 'Unknown') END",
+                "$4"
+            ),
+            " ORDER BY name LIMIT $5"
+        );
+        bounded(what, async {
+            sqlx::query_as(sql)
+                .bind(org.as_str())
+                .bind(query.after.as_deref())
+                .bind(Json(&query.labels))
+                .bind(Json(&query.fields))
+                .bind(query.limit)
                 .fetch_all(self.pool())
                 .await
                 .map_err(StoreError::on(what))
@@ -260,15 +295,17 @@ pub(super) async fn finish(tx: Transaction<'static, Postgres>, cx: &WriteContext
 /// Refuses a conditional write whose version is not the stored one.
 pub(super) fn check_version(item: usize, kind: &str, name: &str, stored: Option<i64>, expected: Option<i64>) -> Result<(), WriteError> {
     match (stored, expected) {
-        (_, None) => Ok(()),
+        (_, None) | (None, Some(MUST_BE_ABSENT)) | (Some(_), Some(MUST_EXIST)) => Ok(()),
         (Some(stored), Some(expected)) if stored == expected => Ok(()),
-        (Some(stored), Some(expected)) => Err(WriteError::conflict(
+        (Some(_), Some(MUST_BE_ABSENT)) => Err(WriteError::stale(item, format!("{kind} {name} exists already; it was to be created only"))),
+        (None, Some(MUST_EXIST)) => Err(WriteError::stale(item, format!("{kind} {name} does not exist; it was to be changed only"))),
+        (Some(stored), Some(expected)) => Err(WriteError::stale(
             item,
             format!(
                 "{kind} {name} changed since it was read: its resourceVersion is {stored}, not {expected}; read it again and repeat the change"
             ),
         )),
-        (None, Some(_)) => Err(WriteError::conflict(
+        (None, Some(_)) => Err(WriteError::stale(
             item,
             format!(
                 "{kind} {name} does not exist (any more), but metadata.resourceVersion says that it was read; leave that field out to create it"

@@ -6,10 +6,13 @@ use api_types::name::{LabelKey, LabelValue};
 use api_types::{AppName, Domain, DomainSpec, Host, ObjectMeta, OrgName};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::apps::check_version;
 use super::connect::bounded;
-use super::{Store, StoreError, WriteContext, WriteError};
+use super::select::{fields_match, labels_match};
+use super::{ListQuery, Store, StoreError, WriteContext, WriteError};
 
 macro_rules! domain_select {
     ($rest:literal) => {
@@ -94,6 +97,34 @@ impl Store {
         .await
     }
 
+    /// A part of an organisation's domains, by host.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn domain_page(&self, org: &OrgName, query: &ListQuery) -> Result<Vec<Domain>, StoreError> {
+        let what = "listing domains";
+        let sql = concat!(
+            domain_select!("WHERE d.org = $1 AND ($2::text IS NULL OR d.host > $2) AND "),
+            labels_match!("d.labels", "$3"),
+            " AND ",
+            fields_match!("CASE f.field WHEN 'metadata.name' THEN d.host WHEN 'spec.app' THEN a.name END", "$4"),
+            " ORDER BY d.host LIMIT $5"
+        );
+        bounded(what, async {
+            let rows: Vec<DomainRow> = sqlx::query_as(sql)
+                .bind(org.as_str())
+                .bind(query.after.as_deref())
+                .bind(Json(&query.labels))
+                .bind(Json(&query.fields))
+                .bind(query.limit)
+                .fetch_all(self.pool())
+                .await
+                .map_err(StoreError::on(what))?;
+            Ok(rows.into_iter().map(Domain::from).collect())
+        })
+        .await
+    }
+
     /// The domain of a host, of whatever organisation: check `metadata.org` before it is shown.
     ///
     /// # Errors
@@ -114,13 +145,14 @@ impl Store {
     /// Deletes a domain that is an object of its own; `false` when the organisation has no such domain.
     ///
     /// # Errors
-    /// `Conflict` when it belongs to an app's manifest.
-    pub async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Result<bool, WriteError> {
+    /// `Stale` when it has another version than the expected one, `Conflict` when it belongs to an app's manifest.
+    pub async fn domain_delete(&self, org: &OrgName, host: &Host, expected: Option<i64>, cx: &WriteContext) -> Result<bool, WriteError> {
         let what = "deleting a domain";
         bounded(what, async {
             let mut tx = self.begin().await?;
             super::organizations::lock(&mut tx, &BTreeSet::from([org.clone()])).await?;
             let Some(row) = domain_lock(&mut tx, host).await?.filter(|row| row.org == *org) else { return Ok(false) };
+            check_version(0, "Domain", host.as_str(), Some(row.resource_version), expected)?;
             if row.inline {
                 let detail = format!("{host} is in the manifest of App {}; take it out of its spec.domains instead", row.app);
                 return Err(WriteError::conflict(0, detail));

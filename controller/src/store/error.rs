@@ -104,12 +104,20 @@ impl From<KeyringError> for StoreError {
 /// A user's write that was not done. `item` counts the objects of the request from 0.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The object changed since it was read, is being deleted, or a unique name is in use.
+    /// The object is being deleted, or a unique name is in use.
     #[error("{detail}")]
     Conflict {
         /// Which object of the request.
         item: usize,
         /// What clashes, and what to do.
+        detail: String,
+    },
+    /// A conditional write whose condition does not hold: the object is not the one that was read.
+    #[error("{detail}")]
+    Stale {
+        /// Which object of the request.
+        item: usize,
+        /// What is there instead, and what to do.
         detail: String,
     },
     /// Objects that are not valid; every reason of all of them, with the object each is about.
@@ -134,6 +142,9 @@ pub enum WriteError {
 impl WriteError {
     pub(crate) fn conflict(item: usize, detail: impl Into<String>) -> Self {
         Self::Conflict { item, detail: detail.into() }
+    }
+    pub(crate) fn stale(item: usize, detail: impl Into<String>) -> Self {
+        Self::Stale { item, detail: detail.into() }
     }
     pub(crate) fn invalid(item: usize, error: FieldError) -> Self {
         Self::Invalid { errors: vec![(item, error)] }

@@ -2,16 +2,30 @@
 
 use api_types::OrgName;
 use api_types::event::{Event, EventType};
+use api_types::selector::FieldSelector;
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 
 use super::connect::bounded;
 use super::observations::printable;
+use super::select::fields_match;
 use super::{NewEvent, Store, StoreError};
 
 /// Longest message in characters; engines can send whole logs.
 const MAX_MESSAGE: usize = 2_000;
 /// Most events of one list.
 const MAX_LIST: i64 = 10_000;
+
+/// Which part of the events. The default is none, since it has no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Only events that were last seen before this time, or then and with a smaller id.
+    pub before: Option<(DateTime<Utc>, i64)>,
+    /// At most so many, the newest.
+    pub limit: i64,
+    /// Only events with these fields.
+    pub fields: FieldSelector,
+}
 
 #[derive(sqlx::FromRow)]
 struct EventRow {
@@ -129,16 +143,39 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Result<Vec<Event>, StoreError> {
+        self.event_page(org, object, &EventQuery { limit, ..EventQuery::default() }).await
+    }
+
+    /// A part of the events, newest last.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn event_page(
+        &self,
+        org: Option<&OrgName>,
+        object: Option<(&str, &str)>,
+        query: &EventQuery,
+    ) -> Result<Vec<Event>, StoreError> {
         let what = "listing events";
         bounded(what, async {
-            let sql = "SELECT id, kind, name, event_type, reason, message, generation, count, first_seen, last_seen FROM events \
-                       WHERE ($1::text IS NULL OR org = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR name = $3) \
-                       ORDER BY last_seen DESC, id DESC LIMIT $4";
+            let sql = concat!(
+                "SELECT id, kind, name, event_type, reason, message, generation, count, first_seen, last_seen FROM events \
+                 WHERE ($1::text IS NULL OR org = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR name = $3) \
+                 AND ($5::timestamptz IS NULL OR (last_seen, id) < ($5, $6)) AND ",
+                fields_match!(
+                    "CASE f.field WHEN 'kind' THEN kind WHEN 'name' THEN name WHEN 'type' THEN event_type WHEN 'reason' THEN reason END",
+                    "$7"
+                ),
+                " ORDER BY last_seen DESC, id DESC LIMIT $4"
+            );
             let mut rows: Vec<EventRow> = sqlx::query_as(sql)
                 .bind(org.map(OrgName::as_str))
                 .bind(object.map(|(kind, _)| kind))
                 .bind(object.map(|(_, name)| name))
-                .bind(limit.clamp(0, MAX_LIST))
+                .bind(query.limit.clamp(0, MAX_LIST))
+                .bind(query.before.map(|(last_seen, _)| last_seen))
+                .bind(query.before.map(|(_, id)| id))
+                .bind(Json(&query.fields))
                 .fetch_all(self.pool())
                 .await
                 .map_err(StoreError::on(what))?;

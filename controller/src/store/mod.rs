@@ -19,6 +19,8 @@ mod connect;
 mod domains;
 mod error;
 mod events;
+mod glance;
+mod heartbeats;
 mod leases;
 mod nodes;
 mod observations;
@@ -27,6 +29,7 @@ mod revisions;
 mod rollback;
 mod routes;
 mod secrets;
+mod select;
 mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -50,7 +53,10 @@ use uuid::Uuid;
 
 pub use app_change::Change;
 pub use error::{StoreError, WriteError};
+pub use events::EventQuery;
+pub use heartbeats::HEARTBEAT_EVERY;
 pub use rollback::Restored;
+pub use select::ListQuery;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
 use crate::clock::{SharedClock, SharedEntropy};
@@ -58,6 +64,12 @@ use crate::keyring::Keyring;
 
 /// Name of the lease whose epoch fences the controller's writes.
 pub const CONTROLLER_LEASE: &str = "controller";
+
+/// As an expected resource version: the object must not exist. Versions count from 1.
+pub const MUST_BE_ABSENT: i64 = 0;
+
+/// As an expected resource version: the object must exist, with whatever version.
+pub const MUST_EXIST: i64 = -1;
 
 /// Finaliser that every app gets: the controller removes what it made on the engine and the edge, then
 /// takes the row away with [`Store::app_remove`].

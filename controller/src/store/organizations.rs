@@ -101,20 +101,19 @@ impl Store {
     /// Deletes an organisation with its tokens, events and data keys; `false` when there is none.
     ///
     /// # Errors
-    /// `Conflict` while it has apps, also apps that are still being deleted.
-    pub async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Result<bool, WriteError> {
+    /// `Stale` when it has another version than the expected one, `Conflict` while it has apps, also apps that are still being deleted.
+    pub async fn org_delete(&self, org: &OrgName, expected: Option<i64>, cx: &WriteContext) -> Result<bool, WriteError> {
         let what = "deleting an organization";
         bounded(what, async {
             let mut tx = self.begin().await?;
             // FOR UPDATE also waits for rows being made that refer to it.
-            let found: Option<(String,)> = sqlx::query_as("SELECT name FROM organizations WHERE name = $1 FOR UPDATE")
+            let found: Option<i64> = sqlx::query_scalar("SELECT resource_version FROM organizations WHERE name = $1 FOR UPDATE")
                 .bind(org.as_str())
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(StoreError::on(what))?;
-            if found.is_none() {
-                return Ok(false);
-            }
+            let Some(version) = found else { return Ok(false) };
+            check_version(0, "Organization", org.as_str(), Some(version), expected)?;
             let apps: i64 = sqlx::query_scalar("SELECT count(*) FROM apps WHERE org = $1")
                 .bind(org.as_str())
                 .fetch_one(&mut *tx)

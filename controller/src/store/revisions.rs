@@ -86,17 +86,28 @@ impl Store {
         .await
     }
 
-    /// Generations that were there at a time, newest first: the first is what was wanted then.
+    /// Generations before one, and that were there at a time, newest first: the first of a time is what was wanted then.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn revision_list_at(&self, uid: Uuid, at: DateTime<Utc>, limit: i64) -> Result<Vec<Revision>, StoreError> {
-        let what = "listing revisions of a time";
+    pub async fn revision_page(
+        &self,
+        uid: Uuid,
+        before: Option<i64>,
+        at: Option<DateTime<Utc>>,
+        limit: i64,
+    ) -> Result<Vec<Revision>, StoreError> {
+        let what = "listing revisions";
         bounded(what, async {
-            sqlx::query_as(revision_select!("WHERE app_uid = $1 AND created_at <= $2 ORDER BY generation DESC LIMIT $3"))
+            let sql = revision_select!(
+                "WHERE app_uid = $1 AND ($2::bigint IS NULL OR generation < $2) AND ($4::timestamptz IS NULL OR created_at <= $4) \
+                 ORDER BY generation DESC LIMIT $3"
+            );
+            sqlx::query_as(sql)
                 .bind(uid)
-                .bind(at)
+                .bind(before)
                 .bind(limit.clamp(0, MAX_LIST))
+                .bind(at)
                 .fetch_all(self.pool())
                 .await
                 .map_err(StoreError::on(what))

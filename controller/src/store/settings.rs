@@ -101,12 +101,14 @@ impl Store {
     /// Goes back to the default.
     ///
     /// # Errors
-    /// `Invalid` when there is no such setting.
-    pub async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Result<(), WriteError> {
+    /// `Invalid` when there is no such setting, `Stale` when it has another version than the expected one.
+    pub async fn setting_reset(&self, key: &SettingKey, expected: Option<i64>, cx: &WriteContext) -> Result<(), WriteError> {
         let what = "resetting a setting";
         let definition = find(key.as_str()).map_err(|error| WriteError::invalid(0, error))?;
         bounded(what, async {
             let mut tx = self.begin().await?;
+            let stored = setting_row(&mut tx, definition.key).await?.map(|row| row.resource_version);
+            check_version(0, "Setting", definition.key, stored, expected)?;
             check_hosts(&mut tx, definition, &definition.default_value())
                 .await?
                 .map_or(Ok(()), |error| Err(WriteError::invalid(0, error)))?;

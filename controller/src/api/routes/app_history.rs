@@ -5,7 +5,9 @@ use aide::axum::routing::get_with;
 use api_types::AppName;
 use api_types::api::List;
 use api_types::event::Event;
+use api_types::selector::{FieldSelector, Selectable};
 use axum::Json;
+use chrono::DateTime;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -14,12 +16,12 @@ use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::ApiResult;
 use crate::api::examples;
 use crate::api::extract::{Name, Params, bad_request};
+use crate::api::listing::{after, continue_after, limit};
 use crate::api::state::SharedCore;
+use crate::store::EventQuery;
 
 /// Entries when the request does not say how many.
 const DEFAULT_LIMIT: i64 = 100;
-/// Most entries of one answer.
-const MAX_LIMIT: i64 = 1000;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     ApiRouter::new()
@@ -47,35 +49,57 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct LimitParams {
-    /// Most entries, 1 to 1000; 100 when absent.
+struct EventParams {
+    /// Most entries, 1 to 1000; 100 when absent. When there are older ones, `metadata.continue` is set.
     #[schemars(range(min = 1, max = 1000))]
     limit: Option<i64>,
+    /// The `metadata.continue` of the page before; goes on with older ones.
+    #[serde(rename = "continue")]
+    continue_token: Option<String>,
+    /// Only events with these fields: `kind`, `name`, `type` (`Normal` or `Warning`) and `reason`; such as `type=Warning`.
+    field_selector: Option<String>,
 }
 
-impl LimitParams {
-    fn get(&self) -> ApiResult<i64> {
-        limit(self.limit)
+impl EventParams {
+    fn query(&self) -> ApiResult<EventQuery> {
+        let err = || bad_request("continue must be what metadata.continue of the page before said");
+        let before = after(self.continue_token.as_deref())?;
+        let position = |text: String| {
+            let (micros, id) = text.split_once(' ')?;
+            Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
+        };
+        let before = before.map(|text| position(text).ok_or_else(err)).transpose()?;
+        let fields = FieldSelector::parse(self.field_selector.as_deref().unwrap_or_default(), Selectable::EVENT);
+        let fields = fields.map_err(|error| bad_request(error.to_string()))?;
+        Ok(EventQuery { before, limit: limit(self.limit)?.unwrap_or(DEFAULT_LIMIT) + 1, fields })
     }
 }
 
-/// How many entries are asked for.
-pub(super) fn limit(asked: Option<i64>) -> ApiResult<i64> {
-    let limit = asked.unwrap_or(DEFAULT_LIMIT);
-    if (1..=MAX_LIMIT).contains(&limit) { Ok(limit) } else { Err(bad_request(format!("limit must be from 1 to {MAX_LIMIT}"))) }
+/// Newest last, with one more than the page at the front when there are older ones.
+fn event_page(mut items: Vec<Event>, query: &EventQuery) -> List<Event> {
+    let fits = usize::try_from(query.limit - 1).unwrap_or(usize::MAX);
+    let more = items.len().saturating_sub(fits);
+    items.drain(..more);
+    let mut list = List::from(items);
+    if more > 0 {
+        let position = list.items.first().map(|oldest| format!("{} {}", oldest.last_seen.timestamp_micros(), oldest.id));
+        list.metadata.continue_token = position.as_deref().map(continue_after);
+    }
+    list
 }
 
-async fn org_events(ctx: TenantCtx<Reads>, Params(params): Params<LimitParams>) -> ApiResult<Json<List<Event>>> {
-    let items = ctx.backend().event_list(Some(&ctx.org), None, params.get()?).await?;
-    Ok(Json(items.into()))
+async fn org_events(ctx: TenantCtx<Reads>, Params(params): Params<EventParams>) -> ApiResult<Json<List<Event>>> {
+    let query = params.query()?;
+    let items = ctx.backend().event_page(Some(&ctx.org), None, &query).await?;
+    Ok(Json(event_page(items, &query)))
 }
 
-async fn app_events(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): Params<LimitParams>) -> ApiResult<Json<List<Event>>> {
-    let limit = params.get()?;
-    let items = ctx.backend().event_list(Some(&ctx.org), Some(("App", name.as_str())), limit).await?;
+async fn app_events(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): Params<EventParams>) -> ApiResult<Json<List<Event>>> {
+    let query = params.query()?;
+    let items = ctx.backend().event_page(Some(&ctx.org), Some(("App", name.as_str())), &query).await?;
     // The events of a deleted app can still be read; only a name that never was is unknown.
     if items.is_empty() {
         ctx.app(&name).await?;
     }
-    Ok(Json(items.into()))
+    Ok(Json(event_page(items, &query)))
 }

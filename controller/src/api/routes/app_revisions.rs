@@ -10,14 +10,17 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::app_history::limit;
 use crate::api::auth::{Reads, TenantCtx};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
-use crate::api::extract::{Name, Params, RevisionName};
+use crate::api::extract::{Name, Params, RevisionName, bad_request};
+use crate::api::listing::{after, limit, page};
 use crate::api::state::SharedCore;
 use crate::api::{examples, view};
-use crate::store::{AppRecord, Revision};
+use crate::store::{AppRecord, ListQuery, Revision};
+
+/// Entries when the request does not say how many.
+const DEFAULT_LIMIT: i64 = 100;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     ApiRouter::new()
@@ -67,24 +70,27 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListParams {
-    /// Most entries, 1 to 1000; 100 when absent.
+    /// Most entries, 1 to 1000; 100 when absent. When there are older ones, `metadata.continue` is set.
     #[schemars(range(min = 1, max = 1000))]
     limit: Option<i64>,
+    /// The `metadata.continue` of the page before; goes on with older ones.
+    #[serde(rename = "continue")]
+    continue_token: Option<String>,
     /// Only revisions that were there at this time (RFC 3339).
     at: Option<DateTime<Utc>>,
 }
 
 async fn list(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): Params<ListParams>) -> ApiResult<Json<List<RevisionInfo>>> {
-    let limit = limit(params.limit)?;
+    let limit = limit(params.limit)?.unwrap_or(DEFAULT_LIMIT);
+    let before = after(params.continue_token.as_deref())?.map(|text| text.parse::<i64>()).transpose();
+    let before = before.map_err(|_| bad_request("continue must be what metadata.continue of the page before said"))?;
     let app = ctx.app(&name).await?;
-    // One more, to tell what the last of them changed.
-    let found = match params.at {
-        Some(at) => ctx.backend().revision_list_at(app.uid, at, limit + 1).await?,
-        None => ctx.backend().revision_list(app.uid, limit + 1).await?,
-    };
+    // One more than the page has, to tell what the last of them changed and whether there are older ones.
+    let found = ctx.backend().revision_page(app.uid, before, params.at, limit + 1).await?;
     let line = |(at, revision): (usize, &Revision)| view::revision(revision, found.get(at + 1), app.status.serving_generation);
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(Json(List::from(found.iter().enumerate().take(most).map(line).collect::<Vec<_>>())))
+    let items: Vec<RevisionInfo> = found.iter().enumerate().map(line).collect();
+    let query = ListQuery { limit: Some(limit + 1), ..ListQuery::default() };
+    Ok(Json(page(items, &query, |revision| revision.generation.to_string())))
 }
 
 async fn one(

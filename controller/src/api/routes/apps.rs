@@ -1,11 +1,9 @@
 //! Apps: list, get, apply, delete.
 
-use std::collections::BTreeMap;
-
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::api::{ApplyAction, List};
-use api_types::name::{LabelKey, LabelValue};
+use api_types::selector::Selectable;
 use api_types::{App, AppName, Kind, Manifest};
 use axum::Json;
 use axum::http::StatusCode;
@@ -17,9 +15,11 @@ use crate::api::admission::admit_put;
 use crate::api::auth::{Reads, TenantCtx, Writes};
 use crate::api::docs::{Examples, Tag, answers, describe};
 use crate::api::error::ApiResult;
-use crate::api::extract::{IfMatch, Name, Params, RawBody, bad_request, excerpt, version};
+use crate::api::extract::{IfMatch, Name, Params, RawBody, bad_request, version};
+use crate::api::listing::{ListParams, page};
 use crate::api::state::SharedCore;
 use crate::api::{examples, view};
+use crate::store::MUST_EXIST;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     let one = get_with(get, |op| {
@@ -54,18 +54,11 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .api_route(
             "/v1/orgs/{org}/apps",
             get_with(list, |op| {
-                describe(op, Tag::Apps, "listApps", "List apps", "Apps by name, with spec and status.")
+                describe(op, Tag::Apps, "listApps", "List apps", "Apps by name, with spec and status; whole, or in pages of `limit`.")
                     .answer_example(200, examples::list(examples::app()))
             }),
         )
         .api_route("/v1/orgs/{org}/apps/{name}", one)
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ListParams {
-    /// Only objects with all of these labels: `key=value`, or `key` alone for any value, joined by commas.
-    label_selector: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -75,41 +68,11 @@ struct DeleteParams {
     resource_version: Option<String>,
 }
 
-/// One term of a selector: a key, and a value or any.
-type Term<'a> = (&'a str, Option<&'a str>);
-
-fn selector(text: &str) -> ApiResult<Vec<Term<'_>>> {
-    let term = |part: &'_ str| -> Option<(usize, bool)> {
-        let at = part.find('=').unwrap_or(part.len());
-        let key_ok = part.get(..at).is_some_and(|key| key.parse::<LabelKey>().is_ok());
-        key_ok.then_some((at, at < part.len()))
-    };
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (at, has_value) = term(part).ok_or_else(|| {
-                bad_request(format!("labelSelector is \"key=value\" or \"key\", joined by commas; \"{}\" is neither", excerpt(part)))
-            })?;
-            let (key, rest) = part.split_at(at);
-            Ok((key, has_value.then(|| rest.trim_start_matches('='))))
-        })
-        .collect()
-}
-
-fn selects(terms: &[Term<'_>], labels: &BTreeMap<LabelKey, LabelValue>) -> bool {
-    let has = |(key, value): &Term<'_>| {
-        labels.iter().any(|(label, found)| label.as_str() == *key && value.is_none_or(|value| value == found.as_str()))
-    };
-    terms.iter().all(has)
-}
-
 async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<App>>> {
-    let text = params.label_selector.unwrap_or_default();
-    let terms = selector(&text)?;
-    let records = ctx.backend().app_list(Some(&ctx.org)).await?;
-    let items: Vec<App> = records.into_iter().filter(|record| selects(&terms, &record.labels)).map(view::app).collect();
-    Ok(Json(List::from(items)))
+    let query = params.query(Selectable::APP)?;
+    let records = ctx.backend().app_page(&ctx.org, &query).await?;
+    let items: Vec<App> = records.into_iter().map(view::app).collect();
+    Ok(Json(page(items, &query, |app| app.metadata.name.clone())))
 }
 
 pub(super) fn object(status: StatusCode, app: App) -> Object<App> {
@@ -126,6 +89,8 @@ pub(super) fn condition(manifest: &mut Manifest, if_match: Option<i64>) -> ApiRe
     let metadata = manifest.metadata_mut();
     let written = metadata.resource_version.as_deref().map(version).transpose()?;
     match (written, if_match) {
+        // In both, `If-Match: *` is the weaker condition.
+        (Some(_), Some(MUST_EXIST)) => Ok(()),
         (Some(body), Some(header)) if body != header => Err(bad_request("If-Match and metadata.resourceVersion differ")),
         (None, Some(header)) => {
             metadata.resource_version = Some(header.to_string());
@@ -170,30 +135,4 @@ async fn delete(
     let deleted = ctx.backend().app_delete(&ctx.org, &name, condition, &ctx.caller.writes("delete", false)).await?;
     let record = deleted.ok_or_else(|| ctx.no_such_app(&name))?;
     Ok(object(StatusCode::ACCEPTED, view::app(record)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selector_needs_every_term() {
-        let labels: BTreeMap<LabelKey, LabelValue> =
-            serde_json::from_value(serde_json::json!({"team": "core", "tier": "web"})).expect("labels");
-        let matches = |text: &str| selector(text).map(|terms| selects(&terms, &labels));
-        for (text, wanted) in [
-            ("", true),
-            ("team=core", true),
-            ("team==core", true),
-            ("team", true),
-            ("team=core, tier=web", true),
-            ("team=x", false),
-            ("c", false),
-        ] {
-            assert_eq!(matches(text).ok(), Some(wanted), "{text}");
-        }
-        for bad in ["=x", "a b", "team!=core", "skyswarm.dev/org=x"] {
-            assert!(matches(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::api::{ApplyAction, List};
+use api_types::selector::Selectable;
 use api_types::{Domain, Host, Kind, Manifest};
 use axum::Json;
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
 use crate::api::extract::{IfMatch, Name, Params, RawBody};
+use crate::api::listing::{ListParams, page};
 use crate::api::state::SharedCore;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
@@ -71,8 +73,10 @@ async fn find<A>(ctx: &TenantCtx<A>, host: &Host) -> ApiResult<Domain> {
     found.filter(|domain| domain.metadata.org.as_ref() == Some(&ctx.org)).ok_or_else(|| no_such_domain(ctx, host))
 }
 
-async fn list(ctx: TenantCtx<Reads>) -> ApiResult<Json<List<Domain>>> {
-    Ok(Json(ctx.backend().domain_list(Some(&ctx.org)).await?.into()))
+async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<Domain>>> {
+    let query = params.query(Selectable::DOMAIN)?;
+    let items = ctx.backend().domain_page(&ctx.org, &query).await?;
+    Ok(Json(page(items, &query, |domain| domain.metadata.name.clone())))
 }
 
 async fn get(ctx: TenantCtx<Reads>, Name(host): Name<Host>) -> ObjectResult<Domain> {
@@ -101,8 +105,13 @@ async fn put(
     Ok(Object::with(status, found.metadata.resource_version.clone(), found))
 }
 
-async fn delete(ctx: TenantCtx<Writes>, Name(host): Name<Host>, Params(params): Params<WriteParams>) -> ApiResult<NoContent> {
+async fn delete(
+    ctx: TenantCtx<Writes>,
+    Name(host): Name<Host>,
+    Params(params): Params<WriteParams>,
+    IfMatch(if_match): IfMatch,
+) -> ApiResult<NoContent> {
     find(&ctx, &host).await?;
-    let deleted = ctx.backend().domain_delete(&ctx.org, &host, &ctx.caller.writes("delete", params.dry_run)).await?;
+    let deleted = ctx.backend().domain_delete(&ctx.org, &host, if_match, &ctx.caller.writes("delete", params.dry_run)).await?;
     if deleted { Ok(NoContent) } else { Err(no_such_domain(&ctx, &host)) }
 }

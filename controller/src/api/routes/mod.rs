@@ -15,6 +15,7 @@ mod nodes;
 mod orgs;
 mod server;
 mod settings;
+mod status;
 mod tokens;
 
 use aide::OperationOutput;
@@ -49,6 +50,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(settings::routes())
+        .merge(status::routes())
         .merge(tokens::routes())
 }
 

@@ -4,13 +4,15 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::Node;
 use api_types::api::List;
+use api_types::selector::Selectable;
 use axum::Json;
 
 use crate::api::auth::{PlatformCtx, Reads};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
-use crate::api::extract::{Name, NodeName, excerpt};
+use crate::api::extract::{Name, NodeName, Params, excerpt};
+use crate::api::listing::{ListParams, page_of_all};
 use crate::api::state::SharedCore;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
@@ -30,8 +32,11 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         )
 }
 
-async fn list(ctx: PlatformCtx<Reads>) -> ApiResult<Json<List<Node>>> {
-    Ok(Json(ctx.backend().node_list().await?.into()))
+async fn list(ctx: PlatformCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<Node>>> {
+    let query = params.query(Selectable::NODE)?;
+    // Host names of machines need not differ.
+    let key = |node: &Node| format!("{} {}", node.metadata.name, node.status.as_ref().map_or("", |status| &status.id));
+    Ok(Json(page_of_all(ctx.backend().node_list().await?, &query, key)))
 }
 
 async fn get(ctx: PlatformCtx<Reads>, Name(NodeName(name)): Name<NodeName>) -> ApiResult<Json<Node>> {

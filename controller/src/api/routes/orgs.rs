@@ -3,6 +3,7 @@
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::api::{ApplyAction, List};
+use api_types::selector::Selectable;
 use api_types::{Kind, Organization};
 use axum::Json;
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::ApiResult;
 use crate::api::examples;
 use crate::api::extract::{IfMatch, Params, RawBody};
+use crate::api::listing::{ListParams, page_of_all};
 use crate::api::state::SharedCore;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
@@ -55,12 +57,13 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .api_route("/v1/orgs/{org}", one)
 }
 
-async fn list(caller: Caller) -> ApiResult<Json<List<Organization>>> {
+async fn list(caller: Caller, Params(params): Params<ListParams>) -> ApiResult<Json<List<Organization>>> {
+    let query = params.query(Selectable::OTHER)?;
     let items: Vec<Organization> = match caller.org()? {
         None => caller.backend().org_list().await?,
         Some(own) => caller.backend().org_get(&own).await?.into_iter().collect(),
     };
-    Ok(Json(List::from(items)))
+    Ok(Json(page_of_all(items, &query, |org| org.metadata.name.clone())))
 }
 
 async fn get(ctx: TenantCtx<Reads>) -> ObjectResult<Organization> {
@@ -89,8 +92,8 @@ async fn put(
     Ok(Object::with(status, found.metadata.resource_version.clone(), found))
 }
 
-async fn delete(ctx: OrgCtx<Administers>, Params(params): Params<WriteParams>) -> ApiResult<NoContent> {
+async fn delete(ctx: OrgCtx<Administers>, Params(params): Params<WriteParams>, IfMatch(if_match): IfMatch) -> ApiResult<NoContent> {
     ctx.caller.require_platform()?;
-    let found = ctx.backend().org_delete(&ctx.org, &ctx.caller.writes("delete", params.dry_run)).await?;
+    let found = ctx.backend().org_delete(&ctx.org, if_match, &ctx.caller.writes("delete", params.dry_run)).await?;
     if found { Ok(NoContent) } else { Err(no_such_org(ctx.org.as_str())) }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::api::List;
+use api_types::selector::Selectable;
 use api_types::{Kind, Manifest, Setting, SettingKey, SettingSpec};
 use axum::Json;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -17,6 +18,7 @@ use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
 use crate::api::extract::{IfMatch, Name, Params, RawBody};
+use crate::api::listing::{ListParams, page_of_all};
 use crate::api::state::SharedCore;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
@@ -67,8 +69,9 @@ fn no_such_setting(key: &SettingKey) -> ApiError {
     ApiError::not_found(format!("there is no setting \"{key}\"; GET /v1/settings lists them all"))
 }
 
-async fn list(ctx: PlatformCtx<Reads>) -> ApiResult<Json<List<Setting>>> {
-    Ok(Json(ctx.backend().setting_list().await?.into()))
+async fn list(ctx: PlatformCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<Setting>>> {
+    let query = params.query(Selectable::OTHER)?;
+    Ok(Json(page_of_all(ctx.backend().setting_list().await?, &query, |setting| setting.metadata.name.clone())))
 }
 
 async fn find<A>(ctx: &PlatformCtx<A>, key: &SettingKey) -> ApiResult<Setting> {
@@ -108,8 +111,8 @@ fn is_spec(body: &Value) -> bool {
     body.as_object().is_some_and(|object| !["spec", "kind", "metadata", "apiVersion"].iter().any(|key| object.contains_key(*key)))
 }
 
-async fn reset(ctx: PlatformCtx<Administers>, Name(key): Name<SettingKey>) -> ObjectResult<Setting> {
+async fn reset(ctx: PlatformCtx<Administers>, Name(key): Name<SettingKey>, IfMatch(if_match): IfMatch) -> ObjectResult<Setting> {
     find(&ctx, &key).await?;
-    ctx.backend().setting_reset(&key, &ctx.caller.writes("settings", false)).await?;
+    ctx.backend().setting_reset(&key, if_match, &ctx.caller.writes("settings", false)).await?;
     find(&ctx, &key).await.map(object)
 }

@@ -18,7 +18,8 @@ use crate::api::auth::{Administers, Caller, PlatformCtx, TenantCtx, no_such_org}
 use crate::api::docs::{Examples, Tag, answers, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
-use crate::api::extract::{Name, TokenId, TypedBody};
+use crate::api::extract::{Name, Params, TokenId, TypedBody};
+use crate::api::listing::{PageParams, page_of_all};
 use crate::api::state::SharedCore;
 use crate::store::{NewToken, StoreError};
 
@@ -54,12 +55,19 @@ fn created<'t>(op: TransformOperation<'t>, id: &str, summary: &str) -> Transform
     op.request_example(examples::token_request()).answer_example(201, examples::token_created())
 }
 
-async fn list(ctx: PlatformCtx<Administers>) -> ApiResult<Json<List<TokenInfo>>> {
-    Ok(Json(ctx.backend().token_list(None).await?.into()))
+async fn list(ctx: PlatformCtx<Administers>, Params(params): Params<PageParams>) -> ApiResult<Json<List<TokenInfo>>> {
+    let query = params.query()?;
+    Ok(Json(page_of_all(ctx.backend().token_list(None).await?, &query, key)))
 }
 
-async fn list_in_org(ctx: TenantCtx<Administers>) -> ApiResult<Json<List<TokenInfo>>> {
-    Ok(Json(ctx.backend().token_list(Some(&ctx.org)).await?.into()))
+async fn list_in_org(ctx: TenantCtx<Administers>, Params(params): Params<PageParams>) -> ApiResult<Json<List<TokenInfo>>> {
+    let query = params.query()?;
+    Ok(Json(page_of_all(ctx.backend().token_list(Some(&ctx.org)).await?, &query, key)))
+}
+
+/// Names of tokens need not differ; a name has no control character, so that the order is by name.
+fn key(token: &TokenInfo) -> String {
+    format!("{}\u{1}{}", token.name, token.id)
 }
 
 async fn create(ctx: PlatformCtx<Administers>, TypedBody(request): TypedBody<TokenRequest>) -> ObjectResult<TokenCreated> {

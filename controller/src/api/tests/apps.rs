@@ -83,7 +83,8 @@ async fn a_stale_write_is_refused_and_nothing_changes() {
             .header("content-type", "application/json")
             .header("if-match", format!("\"{version}\""));
         let answer = api.raw(request.body(Body::from(body.to_string())).expect("a request")).await;
-        assert_eq!(answer.status, StatusCode::CONFLICT, "{method} {path}: {}", answer.text);
+        assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{method} {path}: {}", answer.text);
+        assert_eq!(answer.json()["type"], "precondition-failed");
     }
     let by_query = api.delete(&format!("{SHOP}?resourceVersion={version}"), "acme-member").await;
     assert_eq!(by_query.status, StatusCode::CONFLICT);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Change, NewToken, Restored, Revision, Store, StoreError, TokenLookup, WriteContext};
+use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, Store, StoreError, TokenLookup, WriteContext};
 
 /// How a call fails, when it does.
 pub(super) struct Faulty {
@@ -80,8 +80,8 @@ impl Backend for Faulty {
     async fn app_get(&self, org: &OrgName, name: &AppName) -> Read<Option<AppRecord>> {
         self.store.app_get(org, name).await
     }
-    async fn app_list(&self, org: Option<&OrgName>) -> Read<Vec<AppRecord>> {
-        self.store.app_list(org).await
+    async fn app_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<AppRecord>> {
+        self.store.app_page(org, query).await
     }
     async fn app_delete(&self, org: &OrgName, name: &AppName, version: Option<i64>, cx: &WriteContext) -> Write<Option<AppRecord>> {
         self.store.app_delete(org, name, version, cx).await
@@ -107,9 +107,6 @@ impl Backend for Faulty {
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         self.store.revision_list(uid, limit).await
     }
-    async fn revision_list_at(&self, uid: Uuid, at: DateTime<Utc>, limit: i64) -> Read<Vec<Revision>> {
-        self.store.revision_list_at(uid, at, limit).await
-    }
     async fn revision_get(&self, uid: Uuid, generation: i64) -> Read<Option<Revision>> {
         self.store.revision_get(uid, generation).await
     }
@@ -118,6 +115,9 @@ impl Backend for Faulty {
     }
     async fn app_retry(&self, org: &OrgName, name: &AppName, version: Option<i64>, cx: &WriteContext) -> Write<Option<Restored>> {
         self.store.app_retry(org, name, version, cx).await
+    }
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, at: Option<DateTime<Utc>>, limit: i64) -> Read<Vec<Revision>> {
+        self.store.revision_page(uid, before, at, limit).await
     }
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
         self.store.observation_get(uid).await
@@ -128,23 +128,26 @@ impl Backend for Faulty {
     async fn org_list(&self) -> Read<Vec<Organization>> {
         self.store.org_list().await
     }
-    async fn org_delete(&self, org: &OrgName, cx: &WriteContext) -> Write<bool> {
-        self.store.org_delete(org, cx).await
+    async fn org_delete(&self, org: &OrgName, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        self.store.org_delete(org, expected, cx).await
     }
     async fn domain_list(&self, org: Option<&OrgName>) -> Read<Vec<Domain>> {
         self.store.domain_list(org).await
     }
+    async fn domain_page(&self, org: &OrgName, query: &ListQuery) -> Read<Vec<Domain>> {
+        self.store.domain_page(org, query).await
+    }
     async fn domain_get(&self, host: &Host) -> Read<Option<Domain>> {
         self.store.domain_get(host).await
     }
-    async fn domain_delete(&self, org: &OrgName, host: &Host, cx: &WriteContext) -> Write<bool> {
-        self.store.domain_delete(org, host, cx).await
+    async fn domain_delete(&self, org: &OrgName, host: &Host, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        self.store.domain_delete(org, host, expected, cx).await
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         self.store.node_list().await
     }
-    async fn event_list(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, limit: i64) -> Read<Vec<Event>> {
-        self.store.event_list(org, object, limit).await
+    async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
+        self.store.event_page(org, object, query).await
     }
     async fn setting_list(&self) -> Read<Vec<Setting>> {
         self.store.setting_list().await
@@ -152,7 +155,26 @@ impl Backend for Faulty {
     async fn setting_get(&self, key: &SettingKey) -> Read<Option<Setting>> {
         self.store.setting_get(key).await
     }
-    async fn setting_reset(&self, key: &SettingKey, cx: &WriteContext) -> Write<()> {
-        self.store.setting_reset(key, cx).await
+    async fn setting_reset(&self, key: &SettingKey, expected: Option<i64>, cx: &WriteContext) -> Write<()> {
+        self.store.setting_reset(key, expected, cx).await
+    }
+}
+
+#[async_trait]
+impl crate::api::insight::Insight for Faulty {
+    async fn heartbeat_list(&self) -> Read<Vec<api_types::platform::ServerProcess>> {
+        self.store.heartbeat_list().await
+    }
+    async fn glance_counts(&self, org: Option<&OrgName>) -> Read<api_types::platform::AppCounts> {
+        self.store.glance_counts(org).await
+    }
+    async fn glance_not_ready(&self, org: Option<&OrgName>, limit: i64) -> Read<Vec<api_types::platform::AppLine>> {
+        self.store.glance_not_ready(org, limit).await
+    }
+    async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Read<Option<api_types::platform::Unreconciled>> {
+        self.store.glance_unreconciled(org).await
+    }
+    async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
+        self.store.glance_failures(org, since).await
     }
 }

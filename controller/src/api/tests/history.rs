@@ -54,8 +54,8 @@ async fn a_history_says_who_when_from_where_what_and_with_which_end() {
         })
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    3 "acme-member" "apply" "Failed": "image a:2 → a:3, env ~A, domains -two.example.com +three.example.com"
-    2 "acme-member" "apply" "Ready": "image a:1 → a:2, env +A, secrets ~KEY, domains +two.example.com"
+    3 "acme-member" "apply" "Failed": "image a:2 → a:3, domains -two.example.com +three.example.com, env ~A"
+    2 "acme-member" "apply" "Ready": "image a:1 → a:2, domains +two.example.com, env +A, secrets ~KEY"
     1 "root" "apply" "Ready": "created"
     "#);
     assert!(!list.to_string().contains("hunter2") && !list.to_string().contains("second"), "{list}");

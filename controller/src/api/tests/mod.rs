@@ -5,10 +5,13 @@ mod apps;
 mod changes;
 mod faulty;
 mod history;
+mod lists;
 mod openapi;
 mod problems;
+mod rates;
 mod roles;
 mod serving;
+mod status;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -25,12 +28,14 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::state::{LogLines, LogQuery};
 use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck};
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
+use crate::settings::Settings;
 use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
 
 /// Remembers its input; answers one step per process.
@@ -107,6 +112,8 @@ struct Harness {
     spare: uuid::Uuid,
     /// The database's clock; requests have another one.
     store_clock: Arc<ManualClock>,
+    /// The requests' clock.
+    clock: Arc<ManualClock>,
     _keys: tempfile::TempDir,
 }
 
@@ -160,7 +167,17 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         clock: Arc::new(ManualClock::at(start())),
         entropy: Arc::new(SeededEntropy::new(1)),
         limits,
+        settings: settings_of(&[]).1,
     }
+}
+
+/// Settings that do not follow the database, and what changes them.
+fn settings_of(values: &[(&str, i64)]) -> (watch::Sender<Arc<Settings>>, watch::Receiver<Arc<Settings>>) {
+    // Roles × routes and the like make far more failures than a client would.
+    let mut stored =
+        BTreeMap::from([("api.rate_limit_failures".to_owned(), json!(100_000)), ("api.rate_limit_burst".to_owned(), json!(100_000))]);
+    stored.extend(values.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
+    watch::channel(Arc::new(Settings::from_stored(&stored)))
 }
 
 /// An empty database, and its clock.
@@ -176,11 +193,24 @@ impl Harness {
     }
 
     async fn with(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>) -> Self {
+        Self::with_settings(limits, checks, &[]).await
+    }
+
+    async fn with_settings(limits: Limits, checks: Vec<Arc<dyn ReadyCheck>>, settings: &[(&str, i64)]) -> Self {
+        let clock = Arc::new(ManualClock::at(start()));
+        let settings = settings_of(settings).1;
         let (backend, store_clock, keys) = empty().await;
         let (planner, logs) = (Arc::new(RecordingPlanner::default()), Arc::new(FixedLogs::default()));
         let shutdown = CancellationToken::new();
         let router = {
-            let state = ApiState { planner: planner.clone(), logs: logs.clone(), checks, ..state(&backend, limits) };
+            let state = ApiState {
+                planner: planner.clone(),
+                logs: logs.clone(),
+                checks,
+                settings,
+                clock: clock.clone(),
+                ..state(&backend, limits)
+            };
             super::router(state, shutdown.clone())
         };
         let epoch = backend.store.lease_acquire(CONTROLLER_LEASE, "test", Duration::from_secs(3600)).await;
@@ -195,6 +225,7 @@ impl Harness {
             epoch,
             spare: uuid::Uuid::nil(),
             store_clock,
+            clock,
             _keys: keys,
         };
         let (_, root) = harness.store().token_create(&NewToken::new("root", None, Role::Admin)).await.expect("a token");

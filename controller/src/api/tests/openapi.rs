@@ -158,6 +158,7 @@ fn examples_read_back_as_their_types() {
     reads::<api_types::api::RollbackResponse>(examples::rolled_back());
     reads::<api_types::api::LogLine>(examples::log_line());
     reads::<api_types::api::WhoAmI>(examples::whoami());
+    reads::<api_types::platform::PlatformStatus>(examples::platform_status());
     reads::<api_types::api::VersionInfo>(examples::version());
     reads::<api_types::api::List<api_types::token::TokenInfo>>(examples::list(examples::token()));
     reads::<api_types::token::TokenRequest>(examples::token_request());

@@ -85,7 +85,7 @@ pub fn process(owner: &Owner, revision: &Revision, image: &str, (name, process):
     let port = process.port.map(std::num::NonZeroU16::get);
     let health = process.health.as_ref().and_then(|health| serde_json::to_string(health).ok());
     let secrets = secret_mounts(owner, &revision.secret_versions);
-    let env = environment(&revision.spec, port, &secrets);
+    let env = environment(&revision.spec, process, &secrets);
     let nano_cpus = process.resources.cpu.map_or(0, api_types::Cpu::nanos);
     let memory_bytes = process.resources.memory.map_or(0, api_types::Memory::bytes);
     let stop_grace_nanos = i64::try_from(process.stop_grace_period.get().as_nanos()).unwrap_or(i64::MAX);
@@ -147,16 +147,16 @@ fn secret_mounts(owner: &Owner, versions: &BTreeMap<EnvKey, i64>) -> Vec<SecretM
     mounts
 }
 
-fn environment(spec: &AppSpec, port: Option<u16>, secrets: &[SecretMount]) -> BTreeMap<String, String> {
+fn environment(spec: &AppSpec, process: &ProcessSpec, secrets: &[SecretMount]) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
-    if let Some(port) = port {
+    if let Some(port) = process.port {
         env.insert("PORT".to_owned(), port.to_string());
     }
     for mount in secrets {
         env.insert(format!("{}_FILE", mount.file_name), format!("/run/secrets/{}", mount.file_name));
     }
-    // What the user wrote wins over what the platform adds.
-    env.extend(spec.env.iter().map(|(key, value)| (key.to_string(), value.clone())));
+    // What the user wrote wins over what the platform adds, and the nearer wins over the farther.
+    env.extend(spec.env.iter().chain(&process.env).map(|(key, value)| (key.to_string(), value.clone())));
     env
 }
 

@@ -15,6 +15,7 @@ use crate::runtime::hints::{Batch, HintReceiver};
 use crate::runtime::lease::Leadership;
 use crate::runtime::listing::{Listing, Listings, Scope};
 use crate::runtime::metrics::{ControllerMetrics, ListResult, RunResult};
+use crate::runtime::pulse::{Pulse, Questions};
 use crate::runtime::queue::{Added, Next, Priority, Queue, Work};
 use crate::runtime::reconciler::{BoxError, Outcome, Reconciler, Run, chain};
 use crate::runtime::runner::{Bounds, Ended, run_once};
@@ -57,12 +58,15 @@ pub(super) struct Drive<R: Reconciler> {
     stint: Option<Stint>,
     /// When the last periodic resync was, or leadership was gained.
     resynced: Duration,
+    /// When all keys were last listed with success.
+    listed: Option<Duration>,
+    questions: Questions,
     runs_started: u64,
 }
 
 impl<R: Reconciler> Drive<R> {
     pub(super) fn new(controller: Controller<R>) -> Self {
-        let Controller { reconciler, wiring, options } = controller;
+        let Controller { reconciler, wiring, options, questions, .. } = controller;
         let queue = Queue::new(wiring.tuning.borrow().limits(options.keys));
         Self {
             options,
@@ -78,6 +82,8 @@ impl<R: Reconciler> Drive<R> {
             lists: Crew::new(),
             stint: None,
             resynced: wiring.clock.monotonic(),
+            listed: None,
+            questions,
             runs_started: 0,
             clock: wiring.clock,
             entropy: wiring.entropy,
@@ -104,6 +110,10 @@ impl<R: Reconciler> Drive<R> {
                     self.queue.set_limits(limits);
                 }
                 batch = self.hints.recv() => self.hinted(batch),
+                Some(answer) = self.questions.recv() => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = answer.send(self.pulse());
+                }
                 () = sleep_for(wake) => {}
             }
         }
@@ -148,6 +158,19 @@ impl<R: Reconciler> Drive<R> {
             }
         }
         self.metrics.queue(|priority| self.queue.depth(priority), self.queue.in_flight());
+    }
+
+    fn pulse(&self) -> Pulse {
+        let now = self.clock.monotonic();
+        let waiting = self.queue.depth(Priority::User) + self.queue.depth(Priority::Background);
+        let due = self.queue.due(now);
+        Pulse {
+            due,
+            scheduled: waiting.saturating_sub(due),
+            running: self.queue.in_flight(),
+            oldest: self.queue.oldest(now).map(|(key, since)| (key.to_string(), now.saturating_sub(since))),
+            resync: self.listed.map(|at| now.saturating_sub(at)),
+        }
     }
 
     /// How long there is nothing to do; `None` until something happens.
@@ -203,6 +226,9 @@ impl<R: Reconciler> Drive<R> {
             Ok(Ok(keys)) => {
                 self.listings.succeeded(listing.scope);
                 self.count_resync(listing.scope, ListResult::Done);
+                if listing.scope == Scope::All {
+                    self.listed = Some(self.clock.monotonic());
+                }
                 return self.queue_listed(listing, keys);
             }
             Ok(Err(error)) => chain(&*error),

@@ -28,6 +28,7 @@ use super::backoff::Policy;
 use super::hints::HintReceiver;
 use super::lease::Leadership;
 use super::metrics::Metrics;
+use super::pulse::{Pulses, Questions, pulses};
 use super::queue::Limits;
 use super::reconciler::Reconciler;
 use crate::clock::{SharedClock, SharedEntropy};
@@ -126,12 +127,20 @@ pub struct Controller<R: Reconciler> {
     reconciler: Arc<R>,
     wiring: Wiring<R::Key>,
     options: Options,
+    pulses: Pulses,
+    questions: Questions,
 }
 
 impl<R: Reconciler> Controller<R> {
     /// Puts a controller together; nothing runs yet.
     pub fn new(reconciler: Arc<R>, wiring: Wiring<R::Key>, options: Options) -> Self {
-        Self { reconciler, wiring, options }
+        let (pulses, questions) = pulses();
+        Self { reconciler, wiring, options, pulses, questions }
+    }
+
+    /// How to ask what it has before it.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     /// Runs until told to stop, then waits for the runs under way, up to [`Options::drain`].

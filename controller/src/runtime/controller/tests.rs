@@ -126,6 +126,7 @@ struct Bench {
     tuning: watch::Sender<Tuning>,
     shutdown: CancellationToken,
     registry: Registry,
+    pulses: Pulses,
     task: JoinHandle<Drained>,
 }
 
@@ -164,8 +165,10 @@ impl Bench {
             metrics: Metrics::register(&mut registry),
         };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(Controller::new(reconciler.clone(), wiring, options).run(shutdown.clone()));
-        Self { reconciler, hints, leadership, tuning, shutdown, registry, task }
+        let controller = Controller::new(reconciler.clone(), wiring, options);
+        let pulses = controller.pulses();
+        let task = tokio::spawn(controller.run(shutdown.clone()));
+        Self { reconciler, hints, leadership, tuning, shutdown, registry, pulses, task }
     }
 
     fn hint(&self, key: &str) {
@@ -223,6 +226,28 @@ async fn a_key_never_runs_twice_at_once_and_hints_during_its_run_become_one_more
     pass(1000).await;
     assert_eq!(bench.keys_started(), ["a", "a"]);
     assert_eq!(bench.stop().await, Drained::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_what_runs_what_waits_and_for_how_long() {
+    let bench = Bench::start(|_, _| Act::EndAfter(Duration::from_secs(30), Outcome::requeue(Duration::from_secs(60))));
+    pass(10_000).await;
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        bench.hint(key);
+        pass(1).await;
+    }
+    pass(7_000).await;
+    let pulse = bench.pulses.take(Duration::from_secs(1)).await.expect("an answer");
+    assert_eq!((pulse.running, pulse.due, pulse.scheduled), (4, 2, 0));
+    let (key, waited) = pulse.oldest.expect("one waits");
+    assert!(key == "e" && waited.as_secs() == 7, "{key} {waited:?}");
+    assert_eq!(pulse.resync.map(|ago| ago.as_secs()), Some(17), "since it began to lead");
+    pass(30_000).await;
+    let pulse = bench.pulses.take(Duration::from_secs(1)).await.expect("an answer");
+    assert_eq!((pulse.running, pulse.due, pulse.scheduled, pulse.oldest), (2, 0, 4, None));
+    let pulses = bench.pulses.clone();
+    bench.stop().await;
+    assert_eq!(pulses.take(Duration::from_secs(1)).await, None, "a controller that has ended says nothing");
 }
 
 #[tokio::test(start_paused = true)]

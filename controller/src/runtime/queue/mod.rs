@@ -240,6 +240,19 @@ impl<K: Ord + Hash + Clone> Queue<K> {
         }
     }
 
+    /// How many keys are due and wait for a permit. Walks over them.
+    pub fn due(&self, now: Duration) -> usize {
+        let until = (now, u64::MAX);
+        self.due_user.range(..=until).count() + self.due_background.range(..=until).count()
+    }
+
+    /// The key that has been due for longest, and since when.
+    pub fn oldest(&self, now: Duration) -> Option<(&K, Duration)> {
+        let firsts = [self.due_user.first_key_value(), self.due_background.first_key_value()];
+        let due = firsts.into_iter().flatten().filter(|((at, _), _)| *at <= now);
+        due.min_by_key(|((at, _), _)| *at).map(|((at, _), key)| (key, *at))
+    }
+
     /// How many keys run.
     pub fn in_flight(&self) -> usize {
         self.running_user + self.running_background

@@ -246,7 +246,7 @@ async fn a_delete_is_marked_then_finished_by_the_controller(pool: PgPool) {
     conflict(apply(&store, &[domain("acme", "b.example.com", "shop")]).await);
     conflict(store.app_scale(&shop.org, &shop.name, &scale("web", 2), &cx()).await);
     conflict(apply(&store, &[app("blog", json!({"domains": ["a.example.com"]}))]).await);
-    conflict(store.org_delete(&shop.org, &cx()).await);
+    conflict(store.org_delete(&shop.org, None, &cx()).await);
 
     assert!(matches!(store.app_remove(shop.uid, epoch - 1).await, Err(StoreError::Deposed)));
     store.app_remove(shop.uid, epoch).await.expect("removes");

@@ -29,7 +29,7 @@ async fn a_host_belongs_to_one_app_over_all_organisations(pool: PgPool) {
     apply(&store, &[app_in("evil", "thief", json!({}))]).await.expect("applies");
     let (_, detail) = conflict(apply(&store, &[domain("evil", "a.example.com", "thief")]).await);
     assert_eq!(detail, "metadata.name: a.example.com is in use by another app");
-    assert!(!store.domain_delete(&org("evil"), &host("a.example.com"), &cx()).await.expect("answers"), "not theirs, so not there");
+    assert!(!store.domain_delete(&org("evil"), &host("a.example.com"), None, &cx()).await.expect("answers"), "not theirs, so not there");
     assert_eq!(hosts(&store, "shop").await, ["a.example.com"]);
 
     let (_, detail) = conflict(apply(&store, &[app("blog", json!({"domains": ["a.example.com"]}))]).await);
@@ -72,7 +72,7 @@ async fn a_domain_of_its_own_makes_apps_dirty_without_a_generation(pool: PgPool)
     assert_eq!(action(&store, domain("acme", "a.example.com", "two")).await, ApplyAction::Configured);
     assert_eq!(dirty().await, ["acme/one", "acme/two"]);
     observe_all(&store, epoch).await;
-    assert!(store.domain_delete(&org("acme"), &host("a.example.com"), &cx()).await.expect("deletes"));
+    assert!(store.domain_delete(&org("acme"), &host("a.example.com"), None, &cx()).await.expect("deletes"));
     assert_eq!(dirty().await, ["acme/two"]);
 }
 
@@ -99,7 +99,7 @@ async fn domains_are_objects_with_an_owner(pool: PgPool) {
     assert_eq!(owners, [("a.example.com", Some("App/shop")), ("b.example.com", None)]);
     assert_eq!(store.domain_get(&host("b.example.com")).await.expect("reads").as_ref(), Some(&listed[1]));
     assert!(store.domain_get(&host("c.example.com")).await.expect("reads").is_none());
-    let (_, detail) = conflict(store.domain_delete(&org("acme"), &host("a.example.com"), &cx()).await);
+    let (_, detail) = conflict(store.domain_delete(&org("acme"), &host("a.example.com"), None, &cx()).await);
     assert!(detail.contains("spec.domains"), "{detail}");
     let (_, detail) = conflict(apply(&store, &[domain("acme", "a.example.com", "shop")]).await);
     assert!(detail.contains("manifest of App shop"), "{detail}");

@@ -4,6 +4,7 @@ mod apply;
 mod connect;
 mod controller;
 mod domains;
+mod heartbeats;
 mod history;
 mod platform;
 mod secrets;
@@ -108,7 +109,7 @@ pub(super) fn verdict(phase: VerdictPhase) -> Verdict {
 /// Detail of a conflict; anything else fails the test.
 pub(super) fn conflict<T: std::fmt::Debug>(result: Result<T, WriteError>) -> (usize, String) {
     match result {
-        Err(WriteError::Conflict { item, detail }) => (item, detail),
+        Err(WriteError::Conflict { item, detail } | WriteError::Stale { item, detail }) => (item, detail),
         other => panic!("not a conflict: {other:?}"),
     }
 }

@@ -43,13 +43,13 @@ async fn organisations_change_and_go_when_they_are_empty(pool: PgPool) {
     assert_eq!((read.metadata.generation, read.status), (Some(2), Some(OrganizationStatus { apps: 1 })));
     assert_eq!(store.org_list().await.expect("lists").len(), 1);
 
-    let (_, detail) = conflict(store.org_delete(&org("acme"), &cx()).await);
+    let (_, detail) = conflict(store.org_delete(&org("acme"), None, &cx()).await);
     assert!(detail.contains("1 app"), "{detail}");
-    assert!(!store.org_delete(&org("none"), &cx()).await.expect("answers"));
+    assert!(!store.org_delete(&org("none"), None, &cx()).await.expect("answers"));
     apply(&store, &[organization("empty")]).await.expect("applies");
     store.token_create(&NewToken::new("ci", Some(&org("empty")), Role::Member)).await.expect("makes");
-    assert!(store.org_delete(&org("empty"), &dry_run()).await.expect("answers"));
-    assert!(store.org_delete(&org("empty"), &cx()).await.expect("deletes"));
+    assert!(store.org_delete(&org("empty"), None, &dry_run()).await.expect("answers"));
+    assert!(store.org_delete(&org("empty"), None, &cx()).await.expect("deletes"));
     assert!(store.org_get(&org("empty")).await.expect("reads").is_none());
 
     let Manifest::Organization(object) = &mut named else { panic!("an organisation") };
@@ -69,13 +69,13 @@ async fn settings_are_typed_and_have_defaults(pool: PgPool) {
     assert_eq!(store.settings_snapshot().await.expect("reads").concurrency(), 3);
     let read = store.setting_get(&concurrency).await.expect("reads").expect("is there");
     assert_eq!((read.spec.value, read.status.map(|status| status.is_default)), (json!(3), Some(false)));
-    store.setting_reset(&concurrency, &cx()).await.expect("resets");
+    store.setting_reset(&concurrency, None, &cx()).await.expect("resets");
     assert_eq!(store.settings_snapshot().await.expect("reads").concurrency(), 8);
 
     let errors = invalid(store.setting_put(&concurrency, &json!("many"), &cx()).await);
     assert!(errors[0].1 == "spec.value" && errors[0].2.contains("1 to 256"), "{errors:?}");
     assert_eq!(invalid(store.setting_put(&key("controller.concurency"), &json!(1), &cx()).await)[0].1, "metadata.name");
-    assert_eq!(invalid(store.setting_reset(&key("a.b"), &cx()).await)[0].1, "metadata.name");
+    assert_eq!(invalid(store.setting_reset(&key("a.b"), None, &cx()).await)[0].1, "metadata.name");
     assert!(store.setting_get(&key("a.b")).await.expect("reads").is_none());
 }
 
