@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::diff::Change;
 use crate::kinds::Kind;
-use crate::kinds::app::Verdict;
+use crate::kinds::app::{App, Verdict};
 use crate::name::ProcessName;
 
 /// A list of objects.
@@ -158,25 +159,105 @@ pub struct RestartRequest {
     pub processes: BTreeSet<ProcessName>,
 }
 
-/// One generation of an app, as its history shows it.
+/// One revision of an app, as its history shows it. Its number is the generation that it made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionInfo {
-    /// The generation.
+    /// The number: the generation.
     pub generation: i64,
     /// Name of the token that wrote it.
     pub author: String,
-    /// From where, such as `apply` or `scale`.
+    /// From where, such as `apply`, `scale`, `rollback` or `retry`.
     pub source: String,
+    /// Program and address of the client, such as `skyctl/0.1.0 from 192.0.2.7`; empty when not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client: String,
+    /// The revision whose content a rollback or a retry took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub based_on: Option<i64>,
     /// When.
     pub time: DateTime<Utc>,
+    /// What differs from the revision before, in one line.
+    #[serde(default)]
+    pub summary: String,
     /// Outcome.
     pub verdict: Verdict,
+    /// Whether its tasks answer requests now, as last observed.
+    #[serde(default)]
+    pub serving: bool,
     /// The image as it was written.
     pub image: String,
     /// The exact image that it was resolved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_image: Option<String>,
+}
+
+/// One revision with the manifest as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionDetail {
+    /// The line of the history.
+    pub revision: RevisionInfo,
+    /// The manifest; secret values are `null`, which in an apply means "as it is stored now".
+    pub manifest: App,
+}
+
+/// What differs between two revisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionDiff {
+    /// The app.
+    pub name: String,
+    /// The revision that is compared from.
+    pub from: i64,
+    /// The revision that is compared to.
+    pub to: i64,
+    /// Every field that differs; empty when the two are the same.
+    pub changes: Vec<Change>,
+}
+
+/// What to go back to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Number of the revision; the last proven one before the newest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    /// Also when that revision has failed.
+    #[serde(default)]
+    pub force: bool,
+    /// Makes the write conditional.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+/// Makes a retry conditional.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Refuse when the app has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+/// What a rollback or a retry did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackResponse {
+    /// The app.
+    pub name: String,
+    /// The revision whose content was taken.
+    pub based_on: i64,
+    /// `configured`, or `unchanged` when the app is as that revision already.
+    pub action: ApplyAction,
+    /// Number of the new revision; the current one when nothing was to do.
+    pub generation: i64,
+    /// What differs from what was wanted before.
+    pub changes: Vec<Change>,
+    /// The steps that the controller will take, from what it last observed.
+    pub steps: Vec<PlanStep>,
+    /// Whether nothing was written because a dry run was asked for.
+    pub dry_run: bool,
 }
 
 /// One line of an app's log; the log route answers with one JSON document per line.

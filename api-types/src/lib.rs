@@ -7,6 +7,7 @@
 pub mod api;
 pub mod check;
 pub mod condition;
+pub mod diff;
 pub mod draft;
 pub mod duration;
 pub mod event;

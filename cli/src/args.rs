@@ -79,6 +79,16 @@ pub enum Command {
     Apply(cmd::apply::Args),
     /// Show what an apply would do, without doing it
     Plan(cmd::plan::Args),
+    /// Show what differs between two revisions, or between files and the server
+    Diff(cmd::diff::Args),
+    /// Show an app's revisions: who changed what, when, and what became of it
+    History(cmd::history::Args),
+    /// Show an app's manifest as it is, or as it was
+    Show(cmd::show::Args),
+    /// Go back to an older revision: image, variables, secrets, domains and scale
+    Rollback(cmd::rollback::Args),
+    /// Try a failed revision again
+    Retry(cmd::rollback::RetryArgs),
     /// List objects, or show one
     Get(cmd::get::Args),
     /// Explain one object: state, conditions, events

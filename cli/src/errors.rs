@@ -67,6 +67,12 @@ pub enum CliError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A comparison found differences; they are printed already. Not an error, but an exit code.
+    #[error("there are differences")]
+    Differs,
+    /// A comparison could not be made: told apart from [`CliError::Differs`] by its exit code.
+    #[error(transparent)]
+    Uncompared(Box<CliError>),
     /// Whoever read the output has gone away. Not an error for anybody.
     #[error("the output was closed")]
     Closed,
@@ -108,6 +114,8 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Closed => 0,
+            Self::Differs => 1,
+            Self::Uncompared(error) => error.exit_code().max(2),
             Self::Failed(_) | Self::Io { .. } | Self::Protocol { .. } => 1,
             Self::Usage(_) | Self::Manifests(_) => 2,
             Self::NotFound { .. } => 3,
@@ -128,6 +136,7 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { hint, .. } => hint.clone(),
+            Self::Uncompared(error) => error.hint(),
             Self::Unreachable { .. } => {
                 Some("set SKYSWARM_URL or --url to the server's address, or start one on this machine with: skyswarm up".to_owned())
             }
@@ -148,6 +157,11 @@ impl CliError {
 
     /// The whole error for a person: one paragraph, its causes, and the hint.
     pub fn report(&self) -> String {
+        match self {
+            Self::Differs => return String::new(),
+            Self::Uncompared(error) => return error.report(),
+            _ => {}
+        }
         if let Self::Manifests(findings) = self {
             return findings.to_string();
         }

@@ -10,6 +10,7 @@ mod context;
 mod errors;
 mod input;
 mod manifest;
+mod moment;
 mod output;
 mod resource;
 mod watch;

@@ -329,6 +329,14 @@ pub struct Verdict {
     pub time: DateTime<Utc>,
 }
 
+impl Verdict {
+    /// Whether the generation failed because its image could not be found or looked up.
+    pub fn is_about_the_image(&self) -> bool {
+        let about = [Reason::ImageNotFound, Reason::RegistryUnreachable];
+        self.phase == VerdictPhase::Failed && [self.reason, self.cause].into_iter().flatten().any(|reason| about.contains(&reason))
+    }
+}
+
 /// Phase of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum VerdictPhase {

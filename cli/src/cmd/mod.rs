@@ -6,17 +6,21 @@ pub mod context;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod diff;
 pub mod events;
 pub mod explain;
 pub mod get;
+pub mod history;
 pub mod import;
 pub mod logs;
 pub mod plan;
 pub mod restart;
+pub mod rollback;
 pub mod scale;
 pub mod schemas;
 pub mod set;
 pub mod settings;
+pub mod show;
 pub mod status;
 pub mod stop;
 pub mod version;
@@ -127,6 +131,11 @@ pub async fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Apply(args) => apply::run(&session()?, args).await,
         Command::Plan(args) => plan::run(&session()?, args).await,
+        Command::Diff(args) => diff::run(&session()?, args).await,
+        Command::History(args) => history::run(&session()?, args).await,
+        Command::Show(args) => show::run(&session()?, args).await,
+        Command::Rollback(args) => rollback::run(&session()?, args).await,
+        Command::Retry(args) => rollback::retry(&session()?, args).await,
         Command::Get(args) => get::run(&session()?, args).await,
         Command::Describe(args) => describe::run(&session()?, args).await,
         Command::Scale(args) => scale::run(&session()?, args).await,

@@ -15,7 +15,7 @@ use api_types::api::{Role, WhoAmI};
 use api_types::problem::ProblemKind;
 use api_types::{AppName, OrgName};
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, USER_AGENT};
 use axum::http::request::Parts;
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -57,6 +57,8 @@ impl Access for Administers {
 /// A valid token, of any scope and role.
 pub(super) struct Caller {
     pub(super) who: WhoAmI,
+    /// The client's program, as it names itself.
+    client: String,
     core: SharedCore,
 }
 
@@ -99,12 +101,23 @@ impl Caller {
         Err(ApiError::new(ProblemKind::Forbidden, "this needs a platform token, one that is not limited to an organization"))
     }
     pub(super) fn writes(&self, source: &str, dry_run: bool) -> WriteContext {
-        WriteContext { author: self.who.name.clone(), source: source.to_owned(), dry_run }
+        WriteContext { author: self.who.name.clone(), source: source.to_owned(), client: self.client.clone(), dry_run }
     }
 }
 
 fn unauthorized(detail: &str) -> ApiError {
     ApiError::new(ProblemKind::Unauthorized, detail)
+}
+
+/// What the client calls itself and where it is, such as `skyctl/0.1.0 from 192.0.2.7`; empty when neither is known.
+fn client(parts: &Parts) -> String {
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // The first product: what follows in a browser's is noise in a history.
+    let agent = excerpt(agent.split_whitespace().next().unwrap_or_default());
+    match parts.extensions.get::<Peer>() {
+        Some(peer) => format!("{agent} from {}", peer.0).trim_start().to_owned(),
+        None => agent,
+    }
 }
 
 /// The token of the request.
@@ -171,7 +184,7 @@ impl FromRequestParts<SharedCore> for Caller {
                 return Err(ApiError::new(ProblemKind::TooManyRequests, detail));
             }
         }
-        Ok(Self { who, core: core.clone() })
+        Ok(Self { who, client: client(parts), core: core.clone() })
     }
 }
 

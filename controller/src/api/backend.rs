@@ -4,7 +4,7 @@
 //! says what the API may do with the database. It is no general repository: add a method only when a route
 //! needs it.
 
-use api_types::api::{ApplyResult, ScaleRequest};
+use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
@@ -18,7 +18,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Revision, StoreError, TokenLookup, WriteContext, WriteError};
+use crate::store::{
+    AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, StoreError, TokenLookup, WriteContext, WriteError,
+};
 
 /// Result of a read.
 pub type Read<T> = Result<T, StoreError>;
@@ -71,8 +73,14 @@ pub trait Backend: super::insight::Insight {
     async fn passwords_preview(&self, record: Option<&AppRecord>, spec: &AppSpec, next: i64) -> Read<AppSpec>;
     /// Newest first.
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>>;
-    /// Generations before one, newest first.
-    async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Read<Vec<Revision>>;
+    /// One revision.
+    async fn revision_get(&self, uid: Uuid, generation: i64) -> Read<Option<Revision>>;
+    /// Goes back to an older revision; `None` when there is no such app.
+    async fn app_rollback(&self, org: &OrgName, name: &AppName, request: &RollbackRequest, cx: &WriteContext) -> Write<Option<Restored>>;
+    /// Tries the newest revision again, which has failed; `None` when there is no such app.
+    async fn app_retry(&self, org: &OrgName, name: &AppName, resource_version: Option<i64>, cx: &WriteContext) -> Write<Option<Restored>>;
+    /// Generations before one, and that were there at a time, newest first.
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, at: Option<DateTime<Utc>>, limit: i64) -> Read<Vec<Revision>>;
     /// What the controller last observed of an app, and when.
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>>;
 

@@ -1,6 +1,6 @@
 //! The real store behind the API's trait: every method is the store's of the same name.
 
-use api_types::api::{ApplyResult, ScaleRequest};
+use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Revision, Store, TokenLookup, WriteContext};
+use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, Store, TokenLookup, WriteContext};
 
 #[async_trait]
 impl Backend for Store {
@@ -82,8 +82,17 @@ impl Backend for Store {
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         Store::revision_list(self, uid, limit).await
     }
-    async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Read<Vec<Revision>> {
-        Store::revision_page(self, uid, before, limit).await
+    async fn revision_get(&self, uid: Uuid, generation: i64) -> Read<Option<Revision>> {
+        Store::revision_get(self, uid, generation).await
+    }
+    async fn app_rollback(&self, org: &OrgName, name: &AppName, request: &RollbackRequest, cx: &WriteContext) -> Write<Option<Restored>> {
+        Store::app_rollback(self, org, name, request, cx).await
+    }
+    async fn app_retry(&self, org: &OrgName, name: &AppName, version: Option<i64>, cx: &WriteContext) -> Write<Option<Restored>> {
+        Store::app_retry(self, org, name, version, cx).await
+    }
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, at: Option<DateTime<Utc>>, limit: i64) -> Read<Vec<Revision>> {
+        Store::revision_page(self, uid, before, at, limit).await
     }
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
         Store::observation_get(self, uid).await

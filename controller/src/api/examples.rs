@@ -179,10 +179,41 @@ pub(super) fn event() -> Value {
 }
 pub(super) fn revision() -> Value {
     json!({
-        "generation": 4, "author": "ci", "source": "apply", "time": "2026-01-31T12:00:00Z",
+        "generation": 4, "author": "ci", "source": "apply", "client": "skyctl/0.1.0", "summary": "image registry.example/shop:1.3 → registry.example/shop:1.4",
+        "serving": true, "time": "2026-01-31T12:00:00Z",
         "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
         "image": "registry.example/shop:1.4",
         "resolvedImage": "registry.example/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    })
+}
+pub(super) fn revision_detail() -> Value {
+    let mut manifest = app_manifest();
+    if let Some(secrets) = manifest.pointer_mut("/spec/secrets") {
+        *secrets = json!({"STRIPE_KEY": null});
+    }
+    json!({"revision": revision(), "manifest": manifest})
+}
+pub(super) fn revision_diff() -> Value {
+    json!({
+        "name": "shop", "from": 3, "to": 4,
+        "changes": [
+            {"path": "spec.image", "before": "registry.example/shop:1.3", "after": "registry.example/shop:1.4"},
+            {"path": "spec.secrets.STRIPE_KEY", "before": "version 1", "after": "version 2"},
+        ],
+    })
+}
+pub(super) fn rollback() -> Value {
+    json!({"to": 3})
+}
+pub(super) fn retry() -> Value {
+    json!({})
+}
+pub(super) fn rolled_back() -> Value {
+    json!({
+        "name": "shop", "basedOn": 3, "action": "configured", "generation": 5,
+        "changes": [{"path": "spec.image", "before": "registry.example/shop:1.4", "after": "registry.example/shop:1.3"}],
+        "steps": [{"action": "CreateService", "description": "create service web: 1 of 2 replicas of registry.example/shop:1.3"}],
+        "dryRun": false,
     })
 }
 pub(super) fn log_line() -> Value {

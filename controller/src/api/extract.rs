@@ -91,6 +91,30 @@ impl InPath for TokenId {
     const DESCRIPTION: &'static str = "Id of the token, as lists show it; not its text.";
 }
 
+/// Number of a revision, or of the one that it is compared with: `11` or `r11`.
+#[derive(JsonSchema)]
+#[schemars(extend("pattern" = "^r?[1-9][0-9]*$"))]
+pub(super) struct RevisionName<const OTHER: bool>(String);
+impl<const OTHER: bool> RevisionName<OTHER> {
+    /// The number.
+    pub(super) fn number(&self) -> ApiResult<i64> {
+        let digits = self.0.strip_prefix('r').unwrap_or(&self.0);
+        let number = digits.parse::<i64>().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| bad_request(format!("a revision is a number such as 11 or r11; \"{}\" is not", excerpt(&self.0))))
+    }
+}
+impl<const OTHER: bool> FromStr for RevisionName<OTHER> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Ok(Self(text.to_owned()))
+    }
+}
+impl<const OTHER: bool> InPath for RevisionName<OTHER> {
+    const KEY: &'static str = if OTHER { "other" } else { "revision" };
+    const DESCRIPTION: &'static str =
+        if OTHER { "Number of the revision that is compared to." } else { "Number of the revision, with or without an r before it." };
+}
+
 /// A name from the path. Put it after the context, so that a foreign organisation is a 404 before a
 /// malformed name is a 400.
 pub(super) struct Name<T>(pub(super) T);

@@ -107,6 +107,8 @@ pub struct PlanInput {
     pub observed: Option<Value>,
     /// The newest revisions of the stored app, newest first.
     pub revisions: Vec<Revision>,
+    /// The revision whose content is wanted, with its own secrets and image: a rollback or a retry.
+    pub restored: Option<Revision>,
 }
 
 /// Computes steps. Pure: the same input gives the same steps.

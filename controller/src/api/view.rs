@@ -1,6 +1,7 @@
 //! Stored records as objects of the API. Secret values are dropped here once more, whatever the store gave.
 
 use api_types::api::RevisionInfo;
+use api_types::diff;
 use api_types::{App, AppSpec, ObjectMeta};
 
 use crate::store::{AppRecord, Revision};
@@ -33,15 +34,42 @@ pub(super) fn app(record: AppRecord) -> App {
     app
 }
 
-/// A line of an app's history.
-pub(super) fn revision(revision: Revision) -> RevisionInfo {
+/// A line of an app's history. `previous` is the revision before, if it is still there; `serving` the one that answers now.
+pub(super) fn revision(revision: &Revision, previous: Option<&Revision>, serving: Option<i64>) -> RevisionInfo {
     RevisionInfo {
         generation: revision.generation,
-        author: revision.author,
-        source: revision.source,
+        author: revision.author.clone(),
+        source: revision.source.clone(),
+        client: revision.client.clone(),
+        based_on: revision.based_on,
         time: revision.created_at,
-        verdict: revision.verdict,
+        summary: summary(revision, previous),
+        verdict: revision.verdict.clone(),
+        serving: serving == Some(revision.generation),
         image: revision.spec.image.to_string(),
-        resolved_image: revision.resolved_image,
+        resolved_image: revision.resolved_image.clone(),
     }
+}
+
+/// What a revision changed, in one line.
+fn summary(revision: &Revision, previous: Option<&Revision>) -> String {
+    let changes = match previous {
+        Some(previous) => diff::summary(&diff::diff(&previous.content(), &revision.content())),
+        None if revision.generation == 1 => "created".to_owned(),
+        None => "the revision before is no longer kept".to_owned(),
+    };
+    let prefix = match (revision.source.as_str(), revision.based_on) {
+        ("retry", Some(number)) => format!("retry of revision {number}"),
+        (_, Some(number)) => format!("back to revision {number}"),
+        _ if changes.is_empty() => "no change".to_owned(),
+        _ => return changes,
+    };
+    if changes.is_empty() { prefix } else { format!("{prefix}: {changes}") }
+}
+
+/// A revision as a manifest: what somebody would have written.
+pub(super) fn manifest_of(record: &AppRecord, revision: Revision) -> App {
+    let metadata =
+        ObjectMeta { name: record.name.to_string(), org: Some(record.org.clone()), labels: record.labels.clone(), ..ObjectMeta::default() };
+    App::new(metadata, without_secrets(revision.spec))
 }

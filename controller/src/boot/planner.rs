@@ -26,14 +26,17 @@ pub(super) struct AppPlanner {
 impl Planner for AppPlanner {
     fn plan(&self, input: PlanInput) -> Vec<PlanStep> {
         let settings = self.settings.borrow().clone();
-        let secret_versions = secret_versions(&input);
+        let secret_versions = match &input.restored {
+            Some(revision) => revision.secret_versions.clone(),
+            None => secret_versions(&input),
+        };
         let changed = match &input.current {
-            Some(record) => record.spec != input.wanted || record.secret_versions != secret_versions,
+            Some(record) => input.restored.is_some() || record.spec != input.wanted || record.secret_versions != secret_versions,
             None => true,
         };
         let platform = settings.platform_host(&input.org, &input.name);
         let hosts = desired::hosts(&input.wanted, input.custom_hosts.iter().cloned(), platform);
-        let PlanInput { org, name, current, wanted, observed, revisions, .. } = input;
+        let PlanInput { org, name, current, wanted, observed, revisions, restored, .. } = input;
         let is_new = current.is_none();
         let record = current.unwrap_or_else(|| AppRecord {
             org,
@@ -65,6 +68,7 @@ impl Planner for AppPlanner {
             changed,
             spec: &wanted,
             secret_versions: &secret_versions,
+            resolved_image: restored.and_then(|revision| revision.resolved_image),
             newest: newest.filter(|_| !is_new),
             proven: proven(&revisions, record.generation),
             hosts,

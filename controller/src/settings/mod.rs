@@ -8,5 +8,5 @@ mod registry;
 mod snapshot;
 
 pub use definition::{DefaultValue, Definition, ValueType};
-pub use registry::{find, registry};
+pub use registry::{LEAST_REVISIONS, find, registry};
 pub use snapshot::{EndpointMode, Settings, is_at_or_under};

@@ -7,11 +7,14 @@ use super::definition::{DefaultValue, Definition, ValueType, nearest};
 /// Platform hosts are `<app>-<org>.<default domain>`: at most 61 bytes and a dot come before it.
 const MAX_DEFAULT_DOMAIN: usize = 253 - 62;
 
+/// Fewest revisions that may be kept of an app.
+pub const LEAST_REVISIONS: i64 = 5;
+
 const fn secs(n: u64) -> HumanDuration {
     HumanDuration::from_secs(n)
 }
 
-static REGISTRY: [Definition; 11] = [
+static REGISTRY: [Definition; 12] = [
     Definition {
         key: "api.rate_limit",
         value_type: ValueType::Integer { min: 60, max: 1_000_000 },
@@ -65,6 +68,12 @@ static REGISTRY: [Definition; 11] = [
         value_type: ValueType::Integer { min: 1, max: api_types::kinds::app::MAX_REPLICAS as i64 },
         default: DefaultValue::Integer(100),
         description: "Most replicas of one process. Checked when an app is applied or scaled; running apps keep theirs.",
+    },
+    Definition {
+        key: "revisions.retention_count",
+        value_type: ValueType::Integer { min: LEAST_REVISIONS, max: 10_000 },
+        default: DefaultValue::Integer(100),
+        description: "Revisions that are kept of one app, with the secret values that they refer to; the oldest go first, but never what serves or was proven last. Takes effect with the app's next change.",
     },
     Definition {
         key: "swarm.endpoint_mode",

@@ -99,6 +99,11 @@ impl Settings {
         self.integer("events.retention_per_object")
     }
 
+    /// `revisions.retention_count`
+    pub fn revisions_retention_count(&self) -> i64 {
+        self.integer("revisions.retention_count")
+    }
+
     // The values below passed their definition's check, so the fallbacks are never taken.
 
     fn text(&self, key: &str) -> &str {

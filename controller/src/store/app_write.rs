@@ -22,6 +22,17 @@ pub(super) struct NewGeneration<'a> {
     pub(super) restarts: &'a BTreeMap<ProcessName, i64>,
     /// Whether it is a new generation, or labels only.
     pub(super) spec_changed: bool,
+    /// Where the content comes from, when it is an older revision's.
+    pub(super) origin: Option<Origin<'a>>,
+}
+
+/// An older revision whose content a new one takes.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// Its number.
+    pub(super) generation: i64,
+    /// Its exact image, so that the very same one runs again; `None` to have it looked up anew.
+    pub(super) resolved_image: Option<&'a str>,
 }
 
 /// Identity of an app that is to be made.
@@ -41,6 +52,7 @@ impl<'a> NewGeneration<'a> {
             secret_versions: &record.secret_versions,
             restarts: &record.restarts,
             spec_changed: true,
+            origin: None,
         }
     }
 
@@ -74,7 +86,7 @@ impl<'a> NewGeneration<'a> {
             let detail = format!("metadata.name: the subdomain {}-{} is taken by another app; choose another name", app.name, app.org);
             return Err(WriteError::conflict(app.item, detail));
         };
-        revision_insert(tx, &record, now, cx).await?;
+        self.revision_insert(tx, &record, now, cx).await?;
         Ok(record)
     }
 
@@ -110,27 +122,37 @@ impl<'a> NewGeneration<'a> {
             .fetch_one(&mut *tx)
             .await
             .map_err(StoreError::on(what))?;
-        revision_insert(tx, &record, now, cx).await?;
+        self.revision_insert(tx, &record, now, cx).await?;
+        super::revisions::prune(tx, &record).await?;
         Ok(record)
     }
-}
 
-async fn revision_insert(tx: &mut PgConnection, record: &AppRecord, now: DateTime<Utc>, cx: &WriteContext) -> Result<(), StoreError> {
-    let sql = "INSERT INTO revisions (app_uid, org, generation, spec, secret_versions, restarts, author, source, created_at, verdict) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    sqlx::query(sql)
-        .bind(record.uid)
-        .bind(record.org.as_str())
-        .bind(record.generation)
-        .bind(Json(&record.spec))
-        .bind(Json(&record.secret_versions))
-        .bind(Json(&record.restarts))
-        .bind(printable(&cx.author))
-        .bind(printable(&cx.source))
-        .bind(now)
-        .bind(json!({"phase": "Pending", "time": now}))
-        .execute(tx)
-        .await
-        .map(drop)
-        .map_err(StoreError::on("writing a revision"))
+    async fn revision_insert(
+        &self,
+        tx: &mut PgConnection,
+        record: &AppRecord,
+        now: DateTime<Utc>,
+        cx: &WriteContext,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO revisions (app_uid, org, generation, spec, secret_versions, restarts, author, source, created_at, verdict, \
+               client, based_on, resolved_image) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        sqlx::query(sql)
+            .bind(record.uid)
+            .bind(record.org.as_str())
+            .bind(record.generation)
+            .bind(Json(&record.spec))
+            .bind(Json(&record.secret_versions))
+            .bind(Json(&record.restarts))
+            .bind(printable(&cx.author))
+            .bind(printable(&cx.source))
+            .bind(now)
+            .bind(json!({"phase": "Pending", "time": now}))
+            .bind(printable(&cx.client))
+            .bind(self.origin.map(|origin| origin.generation))
+            .bind(self.origin.and_then(|origin| origin.resolved_image))
+            .execute(tx)
+            .await
+            .map(drop)
+            .map_err(StoreError::on("writing a revision"))
+    }
 }

@@ -32,7 +32,7 @@ impl Apply<'_> {
     }
 
     /// Rules that need settings. What the manifest alone can tell was checked before.
-    fn app_check(&mut self, item: &AppItem) {
+    pub(super) fn app_check(&mut self, item: &AppItem) {
         let max_replicas = self.settings.max_replicas();
         for (name, process) in &item.spec.processes {
             if process.replicas > max_replicas {
@@ -66,8 +66,14 @@ impl Apply<'_> {
         }
         let spec_changed = before.as_ref().is_none_or(|record| record.spec != spec || record.secret_versions != secrets.versions);
         let restarts = before.as_ref().map(|record| record.restarts.clone()).unwrap_or_default();
-        let next =
-            NewGeneration { spec: &spec, labels: &item.head.labels, secret_versions: &secrets.versions, restarts: &restarts, spec_changed };
+        let next = NewGeneration {
+            spec: &spec,
+            labels: &item.head.labels,
+            secret_versions: &secrets.versions,
+            restarts: &restarts,
+            spec_changed,
+            origin: None,
+        };
         let (action, record) = match before {
             None => {
                 let app = NewApp { item: item.head.item, uid, org: &item.org, name: &item.name };
@@ -86,7 +92,7 @@ impl Apply<'_> {
     }
 
     /// Takes away the inline hosts that the app no longer wants.
-    async fn hosts_release(&mut self, uid: Uuid, wanted: &[Host]) -> Result<(), StoreError> {
+    pub(super) async fn hosts_release(&mut self, uid: Uuid, wanted: &[Host]) -> Result<(), StoreError> {
         let what = "releasing an app's hosts";
         let wanted: Vec<&str> = wanted.iter().map(Host::as_str).collect();
         // Looked at first: even a statement that deletes nothing notifies.
@@ -110,7 +116,7 @@ impl Apply<'_> {
 
     /// Makes rows for the inline hosts that the app does not have yet, in the order of their names: two
     /// transactions that claim the same hosts then wait for each other instead of deadlocking.
-    async fn hosts_claim(&mut self, item: &AppItem, uid: Uuid) -> Result<(), WriteError> {
+    pub(super) async fn hosts_claim(&mut self, item: &AppItem, uid: Uuid) -> Result<(), WriteError> {
         let what = "claiming an app's hosts";
         if item.spec.domains.is_empty() {
             return Ok(());

@@ -27,6 +27,7 @@ mod observations;
 mod organizations;
 mod passwords;
 mod revisions;
+mod rollback;
 mod routes;
 mod secrets;
 mod select;
@@ -42,6 +43,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use api_types::diff::Content;
 use api_types::event::EventType;
 use api_types::kinds::app::{AppSpec, AppStatus, Verdict};
 use api_types::name::{LabelKey, LabelValue};
@@ -54,6 +56,7 @@ pub use app_change::Change;
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;
+pub use rollback::Restored;
 pub use select::ListQuery;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
 
@@ -137,8 +140,24 @@ pub struct Revision {
     pub author: String,
     /// From where, such as `apply` or `scale`.
     pub source: String,
+    /// Program and address of the client; empty when not known.
+    pub client: String,
+    /// The revision whose content a rollback or a retry took.
+    pub based_on: Option<i64>,
     /// When.
     pub created_at: DateTime<Utc>,
+}
+
+impl Revision {
+    /// What it consists of, to compare it.
+    pub fn content(&self) -> Content<'_> {
+        Content {
+            spec: &self.spec,
+            secret_versions: &self.secret_versions,
+            resolved_image: self.resolved_image.as_deref(),
+            restarts: &self.restarts,
+        }
+    }
 }
 
 /// Which app: what queues and hints carry.
@@ -165,6 +184,8 @@ pub struct WriteContext {
     pub author: String,
     /// From where, such as `apply` or `scale`.
     pub source: String,
+    /// Program and address of the client; empty when not known.
+    pub client: String,
     /// Do everything, check everything, then roll back.
     pub dry_run: bool,
 }

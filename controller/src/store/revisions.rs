@@ -1,17 +1,20 @@
 //! Revisions: every generation of every app, and what became of it.
 
 use api_types::kinds::app::Verdict;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::connect::bounded;
 use super::leases::{Fenced, fence};
-use super::{Revision, Store, StoreError};
+use super::{AppRecord, Revision, Store, StoreError};
 
 macro_rules! revision_select {
     ($rest:literal) => {
         concat!(
-            "SELECT generation, spec, secret_versions, restarts, resolved_image, verdict, author, source, created_at FROM revisions ",
+            "SELECT generation, spec, secret_versions, restarts, resolved_image, verdict, author, source, client, based_on, \
+             created_at FROM revisions ",
             $rest
         )
     };
@@ -83,18 +86,28 @@ impl Store {
         .await
     }
 
-    /// Generations before one, newest first.
+    /// Generations before one, and that were there at a time, newest first: the first of a time is what was wanted then.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<Revision>, StoreError> {
+    pub async fn revision_page(
+        &self,
+        uid: Uuid,
+        before: Option<i64>,
+        at: Option<DateTime<Utc>>,
+        limit: i64,
+    ) -> Result<Vec<Revision>, StoreError> {
         let what = "listing revisions";
         bounded(what, async {
-            let sql = revision_select!("WHERE app_uid = $1 AND ($2::bigint IS NULL OR generation < $2) ORDER BY generation DESC LIMIT $3");
+            let sql = revision_select!(
+                "WHERE app_uid = $1 AND ($2::bigint IS NULL OR generation < $2) AND ($4::timestamptz IS NULL OR created_at <= $4) \
+                 ORDER BY generation DESC LIMIT $3"
+            );
             sqlx::query_as(sql)
                 .bind(uid)
                 .bind(before)
                 .bind(limit.clamp(0, MAX_LIST))
+                .bind(at)
                 .fetch_all(self.pool())
                 .await
                 .map_err(StoreError::on(what))
@@ -143,4 +156,50 @@ impl Store {
         })
         .await
     }
+}
+
+/// One generation, read by who holds the app's lock.
+pub(super) async fn revision_in(tx: &mut PgConnection, uid: Uuid, generation: i64) -> Result<Option<Revision>, StoreError> {
+    sqlx::query_as(revision_select!("WHERE app_uid = $1 AND generation = $2"))
+        .bind(uid)
+        .bind(generation)
+        .fetch_optional(tx)
+        .await
+        .map_err(StoreError::on("reading a revision"))
+}
+
+/// The newest proven generation before another one, read by who holds the app's lock.
+pub(super) async fn proven_in(tx: &mut PgConnection, uid: Uuid, before: i64) -> Result<Option<Revision>, StoreError> {
+    sqlx::query_as(revision_select!(
+        "WHERE app_uid = $1 AND generation < $2 AND verdict ->> 'phase' = 'Ready' ORDER BY generation DESC LIMIT 1"
+    ))
+    .bind(uid)
+    .bind(before)
+    .fetch_optional(tx)
+    .await
+    .map_err(StoreError::on("reading the last proven revision"))
+}
+
+/// Removes revisions beyond `revisions.retention_count`, and the secret values that nothing refers to any more. What
+/// serves, what was proven last and what is newest stays, however old it is.
+pub(super) async fn prune(tx: &mut PgConnection, record: &AppRecord) -> Result<(), StoreError> {
+    let what = "removing old revisions";
+    // No setting keeps fewer, so most writes need not read it.
+    if record.generation <= crate::settings::LEAST_REVISIONS {
+        return Ok(());
+    }
+    let keep = super::settings::snapshot(&mut *tx).await?.revisions_retention_count();
+    let sql = "DELETE FROM revisions WHERE app_uid = $1 \
+               AND generation < (SELECT min(generation) FROM (SELECT generation FROM revisions WHERE app_uid = $1 ORDER BY generation DESC LIMIT $2) kept) \
+               AND generation <> ALL ($3) \
+               AND generation IS DISTINCT FROM (SELECT max(generation) FROM revisions WHERE app_uid = $1 AND verdict ->> 'phase' = 'Ready')";
+    let needed: Vec<i64> = [record.status.serving_generation, record.status.proven_generation].into_iter().flatten().collect();
+    let removed =
+        sqlx::query(sql).bind(record.uid).bind(keep).bind(needed).execute(&mut *tx).await.map_err(StoreError::on(what))?.rows_affected();
+    if removed == 0 {
+        return Ok(());
+    }
+    let sql = "DELETE FROM app_secrets s WHERE app_uid = $1 AND NOT EXISTS (\
+               SELECT FROM revisions r, jsonb_each_text(r.secret_versions) v WHERE r.app_uid = $1 AND v.value = s.version::text)";
+    sqlx::query(sql).bind(record.uid).execute(tx).await.map(drop).map_err(StoreError::on("removing old secrets"))
 }

@@ -1,9 +1,9 @@
-//! What happened: events of an app or an organization, and an app's revisions.
+//! What happened: events of an app or an organization.
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::AppName;
-use api_types::api::{List, RevisionInfo};
+use api_types::api::List;
 use api_types::event::Event;
 use api_types::selector::{FieldSelector, Selectable};
 use axum::Json;
@@ -14,11 +14,11 @@ use serde::Deserialize;
 use crate::api::auth::{Reads, TenantCtx};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::ApiResult;
+use crate::api::examples;
 use crate::api::extract::{Name, Params, bad_request};
-use crate::api::listing::{after, continue_after, limit, page};
+use crate::api::listing::{after, continue_after, limit};
 use crate::api::state::SharedCore;
-use crate::api::{examples, view};
-use crate::store::{EventQuery, ListQuery};
+use crate::store::EventQuery;
 
 /// Entries when the request does not say how many.
 const DEFAULT_LIMIT: i64 = 100;
@@ -43,19 +43,6 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
             get_with(app_events, |op| {
                 describe(op, Tag::Apps, "listAppEvents", "List an app's events", "What the controller did and saw, newest last.")
                     .answer_example(200, examples::list(examples::event()))
-            }),
-        )
-        .api_route(
-            "/v1/orgs/{org}/apps/{name}/revisions",
-            get_with(revisions, |op| {
-                describe(
-                    op,
-                    Tag::Apps,
-                    "listRevisions",
-                    "List an app's revisions",
-                    "Every change of the spec with its author and its outcome, newest first.",
-                )
-                .answer_example(200, examples::list(examples::revision()))
             }),
         )
 }
@@ -115,30 +102,4 @@ async fn app_events(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(par
         ctx.app(&name).await?;
     }
     Ok(Json(event_page(items, &query)))
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RevisionParams {
-    /// Most entries, 1 to 1000; 100 when absent. When there are older ones, `metadata.continue` is set.
-    #[schemars(range(min = 1, max = 1000))]
-    limit: Option<i64>,
-    /// The `metadata.continue` of the page before; goes on with older ones.
-    #[serde(rename = "continue")]
-    continue_token: Option<String>,
-}
-
-async fn revisions(
-    ctx: TenantCtx<Reads>,
-    Name(name): Name<AppName>,
-    Params(params): Params<RevisionParams>,
-) -> ApiResult<Json<List<RevisionInfo>>> {
-    let limit = limit(params.limit)?.unwrap_or(DEFAULT_LIMIT);
-    let before = after(params.continue_token.as_deref())?.map(|text| text.parse::<i64>()).transpose();
-    let before = before.map_err(|_| bad_request("continue must be what metadata.continue of the page before said"))?;
-    let app = ctx.app(&name).await?;
-    let items = ctx.backend().revision_page(app.uid, before, limit + 1).await?;
-    let items: Vec<RevisionInfo> = items.into_iter().map(view::revision).collect();
-    let query = ListQuery { limit: Some(limit + 1), ..ListQuery::default() };
-    Ok(Json(page(items, &query, |revision| revision.generation.to_string())))
 }

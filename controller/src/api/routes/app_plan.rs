@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::post_with;
-use api_types::api::{ApplyAction, PlanResponse, Role};
+use api_types::api::{ApplyAction, PlanResponse, PlanStep, Role};
 use api_types::kinds::app::AppSpec;
 use api_types::{App, AppName, EnvKey, Host, Kind, Manifest};
 use axum::Json;
+use chrono::{DateTime, Utc};
 
 use crate::api::admission::admit_put;
-use crate::api::auth::{Reads, TenantCtx};
+use crate::api::auth::{Access, Reads, TenantCtx};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::ApiResult;
 use crate::api::extract::{Name, OptionalBody};
 use crate::api::state::{PlanInput, SharedCore};
 use crate::api::{examples, view};
-use crate::store::AppRecord;
+use crate::store::{AppRecord, Revision};
 
 /// Revisions that a plan looks at: the newest, and the last one that served.
 const MAX_REVISIONS: i64 = 100;
@@ -64,16 +65,31 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
         (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new()),
         (None, None) => return Err(ctx.no_such_app(&name)),
     };
-    let custom_hosts = custom_hosts(&ctx, &name, &spec).await?;
+    let (steps, observed_at) = steps(&ctx, Asked { name: &name, current, wanted: spec, changed_secrets, restored: None }).await?;
+    Ok(Json(PlanResponse { name: name.into(), action, steps, observed_at }))
+}
+
+/// What steps are asked for.
+pub(super) struct Asked<'a> {
+    pub(super) name: &'a AppName,
+    pub(super) current: Option<AppRecord>,
+    pub(super) wanted: AppSpec,
+    pub(super) changed_secrets: BTreeSet<EnvKey>,
+    pub(super) restored: Option<Revision>,
+}
+
+/// The steps from what was last observed, and when that was.
+pub(super) async fn steps<A: Access>(ctx: &TenantCtx<A>, asked: Asked<'_>) -> ApiResult<(Vec<PlanStep>, Option<DateTime<Utc>>)> {
+    let Asked { name, current, wanted, changed_secrets, restored } = asked;
+    let custom_hosts = custom_hosts(ctx, name, &wanted).await?;
     let (observation, revisions) = match &current {
         Some(record) => (ctx.backend().observation_get(record.uid).await?, ctx.backend().revision_list(record.uid, MAX_REVISIONS).await?),
         None => (None, Vec::new()),
     };
     let (observed, observed_at) = observation.map_or((None, None), |(value, at)| (Some(value), Some(at)));
-    let input =
-        PlanInput { org: ctx.org.clone(), name: name.clone(), current, wanted: spec, changed_secrets, custom_hosts, observed, revisions };
-    let steps = ctx.caller.api().planner.plan(input);
-    Ok(Json(PlanResponse { name: name.into(), action, steps, observed_at }))
+    let (org, name) = (ctx.org.clone(), name.clone());
+    let input = PlanInput { org, name, current, wanted, changed_secrets, custom_hosts, observed, revisions, restored };
+    Ok((ctx.caller.api().planner.plan(input), observed_at))
 }
 
 /// Keys whose value would be new or another one.
@@ -96,7 +112,7 @@ async fn changed_secrets(ctx: &TenantCtx<Reads>, current: Option<&AppRecord>, wa
 }
 
 /// The spec's hosts, and free-standing domains that point to the app.
-async fn custom_hosts(ctx: &TenantCtx<Reads>, name: &AppName, spec: &AppSpec) -> ApiResult<Vec<Host>> {
+async fn custom_hosts<A: Access>(ctx: &TenantCtx<A>, name: &AppName, spec: &AppSpec) -> ApiResult<Vec<Host>> {
     let domains = ctx.backend().domain_list(Some(&ctx.org)).await?;
     let standing = domains.into_iter().filter(|domain| domain.spec.app == *name && domain.metadata.owner.is_none());
     let hosts: BTreeSet<Host> =

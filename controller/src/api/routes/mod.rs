@@ -5,6 +5,8 @@ mod app_change;
 mod app_history;
 mod app_logs;
 mod app_plan;
+mod app_revisions;
+mod app_rollback;
 mod app_scale;
 mod apply;
 mod apps;
@@ -42,6 +44,8 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_plan::routes())
         .merge(app_scale::routes())
         .merge(app_history::routes())
+        .merge(app_revisions::routes())
+        .merge(app_rollback::routes())
         .merge(app_logs::routes())
         .merge(domains::routes())
         .merge(nodes::routes())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use api_types::api::{ApplyResult, ScaleRequest};
+use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
@@ -17,7 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Revision, Store, StoreError, TokenLookup, WriteContext};
+use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, Store, StoreError, TokenLookup, WriteContext};
 
 /// How a call fails, when it does.
 pub(super) struct Faulty {
@@ -112,8 +112,17 @@ impl Backend for Faulty {
     async fn revision_list(&self, uid: Uuid, limit: i64) -> Read<Vec<Revision>> {
         self.store.revision_list(uid, limit).await
     }
-    async fn revision_page(&self, uid: Uuid, before: Option<i64>, limit: i64) -> Read<Vec<Revision>> {
-        self.store.revision_page(uid, before, limit).await
+    async fn revision_get(&self, uid: Uuid, generation: i64) -> Read<Option<Revision>> {
+        self.store.revision_get(uid, generation).await
+    }
+    async fn app_rollback(&self, org: &OrgName, name: &AppName, request: &RollbackRequest, cx: &WriteContext) -> Write<Option<Restored>> {
+        self.store.app_rollback(org, name, request, cx).await
+    }
+    async fn app_retry(&self, org: &OrgName, name: &AppName, version: Option<i64>, cx: &WriteContext) -> Write<Option<Restored>> {
+        self.store.app_retry(org, name, version, cx).await
+    }
+    async fn revision_page(&self, uid: Uuid, before: Option<i64>, at: Option<DateTime<Utc>>, limit: i64) -> Read<Vec<Revision>> {
+        self.store.revision_page(uid, before, at, limit).await
     }
     async fn observation_get(&self, uid: Uuid) -> Read<Option<(Value, DateTime<Utc>)>> {
         self.store.observation_get(uid).await

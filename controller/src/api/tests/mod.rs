@@ -4,6 +4,7 @@ mod apply;
 mod apps;
 mod changes;
 mod faulty;
+mod history;
 mod lists;
 mod openapi;
 mod problems;

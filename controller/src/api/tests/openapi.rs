@@ -26,6 +26,8 @@ pub(super) fn concrete(template: &str, org: &str) -> String {
     template
         .replace("{org}", org)
         .replace("{name}", name)
+        .replace("{revision}", "1")
+        .replace("{other}", "1")
         .replace("{host}", &host)
         .replace("{key}", "edge.default_domain")
         .replace("{id}", "0198c0de-0000-7000-8000-000000000004")
@@ -149,6 +151,11 @@ fn examples_read_back_as_their_types() {
     reads::<api_types::api::ScaleRequest>(examples::scale());
     reads::<api_types::api::List<api_types::event::Event>>(examples::list(examples::event()));
     reads::<api_types::api::RevisionInfo>(examples::revision());
+    reads::<api_types::api::RevisionDetail>(examples::revision_detail());
+    reads::<api_types::api::RevisionDiff>(examples::revision_diff());
+    reads::<api_types::api::RollbackRequest>(examples::rollback());
+    reads::<api_types::api::RetryRequest>(examples::retry());
+    reads::<api_types::api::RollbackResponse>(examples::rolled_back());
     reads::<api_types::api::LogLine>(examples::log_line());
     reads::<api_types::api::WhoAmI>(examples::whoami());
     reads::<api_types::platform::PlatformStatus>(examples::platform_status());

@@ -24,6 +24,8 @@ pub struct Wanted<'a> {
     pub spec: &'a AppSpec,
     /// Versions of the secrets as they would be stored.
     pub secret_versions: &'a BTreeMap<EnvKey, i64>,
+    /// The exact image, where it is that of an older revision.
+    pub resolved_image: Option<String>,
     /// The stored revision of the record's generation.
     pub newest: Option<&'a Revision>,
     /// The last revision before it that served.
@@ -57,8 +59,8 @@ fn revision(wanted: &Wanted<'_>) -> Revision {
         return newest.clone();
     }
     // An unchanged reference keeps its meaning, as it will when this is applied.
-    let resolved_image =
-        wanted.newest.filter(|newest| newest.spec.image == wanted.spec.image).and_then(|newest| newest.resolved_image.clone());
+    let same = wanted.newest.filter(|newest| newest.spec.image == wanted.spec.image && !newest.verdict.is_about_the_image());
+    let resolved_image = wanted.resolved_image.clone().or_else(|| same.and_then(|newest| newest.resolved_image.clone()));
     Revision {
         generation: wanted.record.generation + i64::from(wanted.changed && wanted.newest.is_some()),
         spec: wanted.spec.clone(),
@@ -68,6 +70,8 @@ fn revision(wanted: &Wanted<'_>) -> Revision {
         verdict: Verdict { phase: VerdictPhase::Pending, reason: None, cause: None, message: None, time: wanted.now },
         author: String::new(),
         source: String::new(),
+        client: String::new(),
+        based_on: None,
         created_at: wanted.now,
     }
 }

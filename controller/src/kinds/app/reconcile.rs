@@ -152,6 +152,8 @@ impl AppReconciler {
         if newest.resolved_image.is_none()
             && let Some(before) = self.store.revision_get(record.uid, record.generation - 1).await?
             && before.spec.image == newest.spec.image
+            // What it was found to be is not to be had: look again.
+            && !before.verdict.is_about_the_image()
             && let Some(image) = before.resolved_image
         {
             // The same reference keeps its meaning: a change of scale must not bring a new image along.

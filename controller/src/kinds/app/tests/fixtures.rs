@@ -73,6 +73,8 @@ impl World {
             verdict,
             author: "ada".to_owned(),
             source: "apply".to_owned(),
+            client: String::new(),
+            based_on: None,
             created_at: now,
         };
         let observed = Observed { nodes: [("n1".to_owned(), "node-1".to_owned())].into(), ..Observed::nothing() };

@@ -1,0 +1,130 @@
+//! `skyctl diff`: revisions with each other, and files with what is stored.
+
+use std::path::PathBuf;
+
+use api_types::api::RevisionDiff;
+use api_types::diff::Change;
+use api_types::{Kind, OrgName};
+
+use super::Session;
+use crate::client::routes;
+use crate::errors::{CliError, Result};
+use crate::output::{self, GREEN, RED, TextFormat, YELLOW, harmless, paint};
+use crate::{resource, watch};
+
+const EXAMPLES: &str = "\
+Examples:
+  skyctl diff app/shop 11 12     what changed from revision 11 to revision 12
+  skyctl diff app/shop r11       what changed from revision 11 to now
+  skyctl diff -f app.yaml        what applying this file would change
+
+Exit codes: 0 no differences, 1 differences, 2 or more when they could not be found out. Secret values are never
+shown: a secret differs when its version does.";
+
+/// Arguments of `diff`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// App
+    #[arg(value_name = "app/NAME", required_unless_present = "files", conflicts_with = "files")]
+    pub name: Option<String>,
+    /// Revisions, such as 11 or r11: from, and to [default: the current one]
+    #[arg(value_name = "REVISION", num_args = 0..=2, value_parser = revision)]
+    pub revisions: Vec<i64>,
+    /// File or directory with manifests; - is the standard input. May be repeated
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = TextFormat::Text)]
+    pub output: TextFormat,
+}
+
+/// Reads the number of a revision: `11` or `r11`.
+///
+/// # Errors
+/// When it is none.
+pub fn revision(text: &str) -> std::result::Result<i64, String> {
+    let digits = text.strip_prefix(['r', 'R']).unwrap_or(text);
+    let number = digits.parse::<i64>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("\"{text}\" is not the number of a revision, such as 11 or r11; `skyctl history app/NAME` shows them"))
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// [`CliError::Differs`] when there are differences; see [`CliError`].
+pub async fn run(session: &Session, args: Args) -> Result<()> {
+    match differs(session, args).await {
+        Ok(true) => Err(CliError::Differs),
+        Ok(false) => Ok(()),
+        // Only differences may end with exit code 1.
+        Err(error @ CliError::Closed) => Err(error),
+        Err(error) => Err(CliError::Uncompared(Box::new(error))),
+    }
+}
+
+async fn differs(session: &Session, args: Args) -> Result<bool> {
+    let Some(word) = &args.name else { return of_files(session, &args).await };
+    let name = resource::app(word)?;
+    let org = session.org().await?;
+    let found = match of_revisions(session, &org, &name, &args.revisions).await {
+        Ok(found) => found,
+        Err(error) => return Err(session.with_similar(error, Kind::App, &org, &name).await),
+    };
+    match args.output.render(&found)? {
+        Some(text) => output::print(&text)?,
+        None if found.changes.is_empty() => output::line(&format!("app/{name}: revisions {} and {} are the same", found.from, found.to))?,
+        None => {
+            output::line(&format!("app/{name}: revision {} → revision {}", found.from, found.to))?;
+            output::print(&shown(&found.changes))?;
+        }
+    }
+    Ok(!found.changes.is_empty())
+}
+
+async fn of_revisions(session: &Session, org: &OrgName, name: &str, revisions: &[i64]) -> Result<RevisionDiff> {
+    let current = async || Ok::<_, CliError>(watch::app(&session.client, org, name).await?.metadata.generation.unwrap_or(0));
+    let (from, to) = match revisions {
+        [from, to, ..] => (*from, *to),
+        [from] => (*from, current().await?),
+        [] => return Err(CliError::Usage(format!("which revision? `skyctl history app/{name}` shows them; or -f FILE"))),
+    };
+    session.client.get(&routes::app(org, name, &format!("revisions/{from}/diff/{to}")), &[]).await
+}
+
+async fn of_files(_: &Session, _: &Args) -> Result<bool> {
+    Err(CliError::Usage("files cannot be compared yet; `skyctl plan -f FILE` shows the steps that applying it would lead to".to_owned()))
+}
+
+/// Changes for people: one line each, the sign first, as in a patch.
+pub fn shown(changes: &[Change]) -> String {
+    let line = |change: &Change| {
+        let style = match (&change.before, &change.after) {
+            (Some(_), Some(_)) => YELLOW,
+            (None, _) => GREEN,
+            (Some(_), None) => RED,
+        };
+        format!("  {}\n", paint(style, &harmless(&change.to_string(), false)))
+    };
+    changes.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_are_written_with_or_without_their_letter() {
+        assert_eq!((revision("11"), revision("r12")), (Ok(11), Ok(12)));
+        for wrong in ["", "r", "0", "-1", "latest", "1.5"] {
+            assert!(revision(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_differences_end_with_exit_code_1() {
+        assert_eq!(CliError::Differs.exit_code(), 1);
+        assert_eq!(CliError::Uncompared(Box::new(CliError::Failed(String::new()))).exit_code(), 2);
+        assert_eq!(CliError::Uncompared(Box::new(CliError::Timeout(String::new()))).exit_code(), 124);
+    }
+}
