@@ -180,6 +180,8 @@ impl Checks<'_> {
     }
 
     async fn tasks(&self) -> Result<()> {
+        let nowhere = self.engine.ran_out_of_memory(&"0".repeat(64)).await?;
+        ensure!(nowhere.is_none(), "of a container that is not here nothing is known: {nowhere:?}");
         let spec = self.spec("ctt-a", 1);
         let id = self.engine.service_create(&spec).await?;
         let running = |wanted: usize| move |tasks: &[Task]| tasks.iter().filter(|task| task.is_running()).count() == wanted;

@@ -5,6 +5,7 @@ pub mod dockerd;
 pub mod edge;
 pub mod engine;
 pub mod inspect;
+pub mod load;
 pub mod platform;
 pub mod tap;
 pub mod tar;

@@ -308,6 +308,9 @@ pub struct RolloutStatus {
     /// Since when all its tasks have been healthy; `rollout.healthWindow` counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_since: Option<DateTime<Utc>>,
+    /// Since when it cannot be seen how far it is, because the engine, the tasks or the proxy cannot be read; `rollout.progressDeadline` stands still meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<DateTime<Utc>>,
 }
 
 /// Counts of tasks of one process type.

@@ -14,7 +14,7 @@ const fn secs(n: u64) -> HumanDuration {
     HumanDuration::from_secs(n)
 }
 
-static REGISTRY: [Definition; 12] = [
+static REGISTRY: [Definition; 13] = [
     Definition {
         key: "api.rate_limit",
         value_type: ValueType::Integer { min: 60, max: 1_000_000 },
@@ -74,6 +74,12 @@ static REGISTRY: [Definition; 12] = [
         value_type: ValueType::Integer { min: LEAST_REVISIONS, max: 10_000 },
         default: DefaultValue::Integer(100),
         description: "Revisions that are kept of one app, with the secret values that they refer to; the oldest go first, but never what serves or was proven last. Takes effect with the app's next change.",
+    },
+    Definition {
+        key: "revisions.retention_days",
+        value_type: ValueType::Integer { min: 1, max: 36_500 },
+        default: DefaultValue::Integer(3_650),
+        description: "Days for which revisions of an app are kept, as far as revisions.retention_count allows. The newest five, what serves and what was proven last are kept at any age. Takes effect with the app's next change.",
     },
     Definition {
         key: "swarm.endpoint_mode",

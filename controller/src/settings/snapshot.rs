@@ -99,6 +99,11 @@ impl Settings {
         self.integer("events.retention_per_object")
     }
 
+    /// `revisions.retention_days`
+    pub fn revisions_retention_days(&self) -> i64 {
+        self.integer("revisions.retention_days")
+    }
+
     /// `revisions.retention_count`
     pub fn revisions_retention_count(&self) -> i64 {
         self.integer("revisions.retention_count")

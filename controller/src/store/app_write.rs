@@ -123,7 +123,7 @@ impl<'a> NewGeneration<'a> {
             .await
             .map_err(StoreError::on(what))?;
         self.revision_insert(tx, &record, now, cx).await?;
-        super::revisions::prune(tx, &record).await?;
+        super::revisions::prune(tx, &record, now).await?;
         Ok(record)
     }
 

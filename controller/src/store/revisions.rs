@@ -180,22 +180,36 @@ pub(super) async fn proven_in(tx: &mut PgConnection, uid: Uuid, before: i64) -> 
     .map_err(StoreError::on("reading the last proven revision"))
 }
 
-/// Removes revisions beyond `revisions.retention_count`, and the secret values that nothing refers to any more. What
-/// serves, what was proven last and what is newest stays, however old it is.
-pub(super) async fn prune(tx: &mut PgConnection, record: &AppRecord) -> Result<(), StoreError> {
+/// Removes revisions beyond `revisions.retention_count` and `revisions.retention_days`, and the secret values that nothing
+/// refers to any more. What serves, what was proven last and the newest few stay, however old they are.
+pub(super) async fn prune(tx: &mut PgConnection, record: &AppRecord, now: DateTime<Utc>) -> Result<(), StoreError> {
     let what = "removing old revisions";
     // No setting keeps fewer, so most writes need not read it.
     if record.generation <= crate::settings::LEAST_REVISIONS {
         return Ok(());
     }
-    let keep = super::settings::snapshot(&mut *tx).await?.revisions_retention_count();
-    let sql = "DELETE FROM revisions WHERE app_uid = $1 \
-               AND generation < (SELECT min(generation) FROM (SELECT generation FROM revisions WHERE app_uid = $1 ORDER BY generation DESC LIMIT $2) kept) \
-               AND generation <> ALL ($3) \
-               AND generation IS DISTINCT FROM (SELECT max(generation) FROM revisions WHERE app_uid = $1 AND verdict ->> 'phase' = 'Ready')";
-    let needed: Vec<i64> = [record.status.serving_generation, record.status.proven_generation].into_iter().flatten().collect();
-    let removed =
-        sqlx::query(sql).bind(record.uid).bind(keep).bind(needed).execute(&mut *tx).await.map_err(StoreError::on(what))?.rows_affected();
+    let settings = super::settings::snapshot(&mut *tx).await?;
+    let age = chrono::TimeDelta::try_days(settings.revisions_retention_days()).unwrap_or(chrono::TimeDelta::MAX);
+    // So long ago that there is no date for it means that nothing is too old.
+    let oldest = now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH);
+    let sql = "WITH newest AS (SELECT generation, row_number() OVER (ORDER BY generation DESC) AS place FROM revisions WHERE app_uid = $1) \
+               DELETE FROM revisions r USING newest n WHERE r.app_uid = $1 AND n.generation = r.generation \
+               AND (n.place > $2 OR (n.place > $4 AND r.created_at < $5)) \
+               AND r.generation <> ALL ($3) \
+               AND r.generation IS DISTINCT FROM (SELECT max(generation) FROM revisions WHERE app_uid = $1 AND verdict ->> 'phase' = 'Ready')";
+    let serving = record.status.serving.iter().map(|serving| serving.generation);
+    let needed: Vec<i64> =
+        [record.status.serving_generation, record.status.proven_generation].into_iter().flatten().chain(serving).collect();
+    let removed = sqlx::query(sql)
+        .bind(record.uid)
+        .bind(settings.revisions_retention_count())
+        .bind(needed)
+        .bind(crate::settings::LEAST_REVISIONS)
+        .bind(oldest)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::on(what))?
+        .rows_affected();
     if removed == 0 {
         return Ok(());
     }

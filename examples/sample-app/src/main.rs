@@ -13,6 +13,7 @@
 //! | `LISTEN_DELAY=SECONDS` | nothing listens until then |
 //! | `CRASH=1` | exits with 1 after 200 ms |
 //! | `CRASH_AFTER=SECONDS` | exits with 1 after that time |
+//! | `MEMORY_MB=N` | takes that much memory after 200 ms, and keeps it |
 //! | `DRAIN_MS` | after SIGTERM, how long new connections are still served (1000) |
 //!
 //! With the argument `worker` it listens nowhere and prints a line each second.
@@ -34,6 +35,7 @@ use signal_hook::iterator::Signals;
 
 fn main() {
     arm_crash();
+    arm_memory();
     let stop = stop_signal();
     let outcome = match env::args().nth(1).as_deref() {
         None | Some("web") => server::serve(&stop),
@@ -60,6 +62,16 @@ fn variable(name: &str, default: &str) -> String {
 /// A variable that holds a whole number; anything else counts as not set.
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok()?.trim().parse().ok()
+}
+
+fn arm_memory() {
+    let Some(mb) = number("MEMORY_MB") else { return };
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        log(format_args!("taking {mb} MB of memory, as the environment asks"));
+        let held = routes::take_memory(mb);
+        log(format_args!("holding {held} MB"));
+    });
 }
 
 fn arm_crash() {

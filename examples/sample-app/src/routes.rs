@@ -15,7 +15,7 @@ const MAX_SLEEP_MS: u64 = 120_000;
 const MAX_MEGABYTES: u64 = 4096;
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Memory that `/memory` took; kept until the process ends.
+/// Memory that `/memory` or `MEMORY_MB` took; kept until the process ends.
 static HELD: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Answers one request.
@@ -166,11 +166,16 @@ fn memory(request: &Request) -> Response {
     let Some(mb) = request.parameter("mb").and_then(|mb| mb.parse::<u64>().ok()).filter(|mb| *mb <= MAX_MEGABYTES) else {
         return Response::text(400, format!("say mb=N, at most {MAX_MEGABYTES}"));
     };
+    Response::text(200, format!("holding {} MB", take_memory(mb)))
+}
+
+/// Takes memory, and says how many megabytes of it are held now.
+pub(crate) fn take_memory(mb: u64) -> usize {
     // Written with ones, so that the kernel really gives the pages.
-    let block = vec![1u8; usize::try_from(mb * 1024 * 1024).unwrap_or(0)];
+    let block = vec![1u8; usize::try_from(mb.min(MAX_MEGABYTES) * 1024 * 1024).unwrap_or(0)];
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.push(block);
-    Response::text(200, format!("holding {} MB", held.iter().map(Vec::len).sum::<usize>() / 1024 / 1024))
+    held.iter().map(Vec::len).sum::<usize>() / 1024 / 1024
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod edge_traefik;
 mod engine_contract;
 mod examples;
 mod failures;
+mod history;
 mod layout;
 mod ownership;
 mod restarts;

@@ -1,9 +1,9 @@
 //! Updates under load: no request may fail.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use lab::load::Load;
 use lab::platform::{IMAGE, Platform};
 
 const HOST: &str = "shop-default.apps.localhost";
@@ -16,44 +16,10 @@ fn manifest(version: u32, replicas: u32) -> String {
     )
 }
 
-#[derive(Default)]
-struct Load {
-    sent: AtomicU64,
-    failed: AtomicU64,
-    stop: AtomicBool,
-}
-
-/// Sends requests at a fixed rate until told to stop, at most for two minutes.
-async fn load(load: Arc<Load>) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(5)).build()?;
-    let end = Instant::now() + Duration::from_secs(120);
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let mut requests = tokio::task::JoinSet::new();
-    while !load.stop.load(Ordering::Relaxed) && Instant::now() < end {
-        ticks.tick().await;
-        let (client, load) = (client.clone(), load.clone());
-        requests.spawn(async move {
-            load.sent.fetch_add(1, Ordering::Relaxed);
-            let answer = client.get("http://127.0.0.1:8080/").header(reqwest::header::HOST, HOST).send().await;
-            let text = match answer {
-                Ok(answer) if answer.status() == 200 => return,
-                Ok(answer) => format!("status {}", answer.status()),
-                Err(error) => format!("{error:?}"),
-            };
-            println!("failed request: {text}");
-            load.failed.fetch_add(1, Ordering::Relaxed);
-        });
-        while requests.try_join_next().is_some() {}
-    }
-    while requests.join_next().await.is_some() {}
-    Ok(())
-}
-
 async fn three_rollouts(replicas: u32) -> anyhow::Result<()> {
     let platform = Platform::start().await?;
     platform.deploy(&manifest(1, replicas)).await?;
-    let counts = Arc::new(Load::default());
-    let task = tokio::spawn(load(counts.clone()));
+    let load = Load::start(HOST, RATE);
     tokio::time::sleep(Duration::from_secs(1)).await;
     for version in 2..=4 {
         let begun = Instant::now();
@@ -63,12 +29,7 @@ async fn three_rollouts(replicas: u32) -> anyhow::Result<()> {
         assert!(body.contains(&format!("{version}")), "version {version} is not what answers: {body}");
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    counts.stop.store(true, Ordering::Relaxed);
-    task.await??;
-    let (sent, failed) = (counts.sent.load(Ordering::Relaxed), counts.failed.load(Ordering::Relaxed));
-    println!("{replicas} replicas: {failed} of {sent} requests failed");
-    assert!(sent > 1_000, "the load was too small to say anything: {sent}");
-    assert_eq!(failed, 0, "of {sent} requests\n{}", platform.log());
+    load.stop(1_000).await.with_context(|| format!("{replicas} replicas\n{}", platform.log()))?;
     Ok(())
 }
 

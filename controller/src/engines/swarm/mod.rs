@@ -418,6 +418,9 @@ pub trait SwarmEngine: Send + Sync + 'static {
 
     /// Addresses of this node's containers on `docker_gwbridge`, by container id.
     async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>>;
+    /// Whether a container that ended ran out of memory. `None` when this engine does not have it: it is on another
+    /// node, or it is gone.
+    async fn ran_out_of_memory(&self, container_id: &str) -> EngineResult<Option<bool>>;
     /// What an image reference means now.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! Why tasks do not run or do not answer, in words for people and reasons for programs. Pure.
 
+use api_types::quantity::Memory;
 use api_types::{ProcessName, Reason};
 
 use super::desired::Desired;
 use super::model::Observed;
 use crate::edge::{Check, Endpoint};
-use crate::engines::swarm::{Service, Task, TaskState};
+use crate::engines::swarm::{Service, Task, TaskState, labels};
 
 /// One cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,18 +39,26 @@ impl Causes {
         for (process, target) in &desired.target.processes {
             let services = observed.services.known().into_iter().flatten();
             let Some(service) = services.into_iter().find(|service| service.spec.name == target.service.name) else { continue };
-            found.look_at(observed, process, service, is_new(service, desired.generation));
+            let limit = desired.target.spec.processes.get(process).and_then(|spec| spec.resources.memory);
+            found.look_at(observed, (process, limit), service, |task| counts(desired, service, task));
         }
         found
     }
 
-    fn look_at(&mut self, observed: &Observed, process: &ProcessName, service: &Service, is_new: bool) {
+    fn look_at(
+        &mut self,
+        observed: &Observed,
+        (process, limit): (&ProcessName, Option<Memory>),
+        service: &Service,
+        counts: impl Fn(&Task) -> bool,
+    ) {
         let tasks = observed.tasks.known().into_iter().flatten().filter(|task| task.service_id == service.id);
         let mut tasks: Vec<&Task> = tasks.collect();
         // Newest first: the latest failure is the one that people need.
         tasks.sort_by(|a, b| b.state_since.cmp(&a.state_since).then_with(|| b.id.cmp(&a.id)));
         for task in tasks {
             let who = describe(observed, process, task);
+            let is_new = counts(task);
             match task.state {
                 TaskState::Rejected => {
                     self.rejections += u32::from(is_new);
@@ -59,7 +68,10 @@ impl Causes {
                 }
                 TaskState::Failed => {
                     self.crashes += u32::from(is_new);
-                    self.health.get_or_insert(Cause { reason: Reason::CrashLoop, message: format!("{who} {}", exit_words(task)) });
+                    self.health.get_or_insert_with(|| match observed.out_of_memory.contains(&task.id) {
+                        true => Cause { reason: Reason::OutOfMemory, message: format!("{who} {}", memory_words(process, limit)) },
+                        false => Cause { reason: Reason::CrashLoop, message: format!("{who} {}", exit_words(task)) },
+                    });
                 }
                 // A task that the engine stopped on purpose completes as Shutdown; Complete means that the
                 // process ended by itself.
@@ -89,10 +101,12 @@ impl Causes {
     }
 }
 
-/// Whether the service was made for this very generation. Failures of a release that an older generation
-/// made say nothing about this one.
-pub fn is_new(service: &Service, generation: i64) -> bool {
-    service.spec.labels.get(crate::engines::swarm::labels::GENERATION).is_some_and(|label| *label == generation.to_string())
+/// Whether the end of a task counts against the newest generation. What a proven release does says nothing about it, nor
+/// does what ended before the generation was written.
+fn counts(desired: &Desired, service: &Service, task: &Task) -> bool {
+    let label = service.spec.labels.get(labels::GENERATION).and_then(|label| label.parse::<i64>().ok());
+    let is_unproven = label.is_some_and(|generation| desired.proven_generation.is_none_or(|proven| generation > proven));
+    is_unproven && task.state_since >= desired.since
 }
 
 fn describe(observed: &Observed, process: &ProcessName, task: &Task) -> String {
@@ -108,10 +122,21 @@ fn words(task: &Task) -> &str {
 
 fn exit_words(task: &Task) -> String {
     match task.exit_code {
-        // 137 = 128 + SIGKILL. The engine does not tell Swarm who sent it.
+        // 137 = 128 + SIGKILL. Swarm is not told who sent it, and the engine of another node cannot be asked.
         Some(137) => "was killed (exit code 137); most often it used more memory than its limit".to_owned(),
         Some(code) if code != 0 => format!("exited with code {code}"),
         _ => format!("failed: {}", words(task)),
+    }
+}
+
+fn memory_words(process: &ProcessName, limit: Option<Memory>) -> String {
+    match limit {
+        Some(limit) => {
+            format!("was killed: it used more memory than its limit of {limit} (processes.{process}.resources.memory; exit code 137)")
+        }
+        None => {
+            format!("was killed because its node ran out of memory; it has no limit (processes.{process}.resources.memory; exit code 137)")
+        }
     }
 }
 

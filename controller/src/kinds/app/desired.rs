@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::kinds::app::{AppSpec, Verdict, VerdictPhase};
 use api_types::{EnvKey, Host, ProcessName};
+use chrono::{DateTime, Utc};
 
 use super::names;
 use super::render::{self, Owner, ProcessTarget};
@@ -30,6 +31,10 @@ pub struct Desired {
     pub proven: BTreeSet<(ProcessName, String)>,
     /// The generation that these releases are of.
     pub proven_generation: Option<i64>,
+    /// When the newest generation was written.
+    pub since: DateTime<Utc>,
+    /// The failed generation that the newest one is to try again.
+    pub retry_of: Option<i64>,
 }
 
 /// One generation, rendered.
@@ -110,6 +115,8 @@ impl Desired {
             target,
             proven: proven_releases,
             proven_generation: proven.map(|revision| revision.generation),
+            since: newest.created_at,
+            retry_of: newest.based_on.filter(|_| newest.source == "retry"),
         }
     }
 

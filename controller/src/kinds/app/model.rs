@@ -4,7 +4,7 @@
 //! engine. [`Model`] is what planning needs of them, and can be moved forward by assuming that a step
 //! worked: that is how a whole plan is known before its first step is taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::ProcessName;
 use api_types::kinds::app::RolloutStatus;
@@ -38,6 +38,9 @@ pub struct Observed {
     /// Host names of nodes by id, for messages.
     #[serde(default)]
     pub nodes: BTreeMap<String, String>,
+    /// Ids of tasks that the node's engine says ran out of memory.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub out_of_memory: BTreeSet<String>,
 }
 
 impl Observed {
@@ -52,6 +55,7 @@ impl Observed {
             route: Fact::Absent,
             edge: Fact::Absent,
             nodes: BTreeMap::new(),
+            out_of_memory: BTreeSet::new(),
         }
     }
 }
@@ -75,6 +79,8 @@ pub struct ServiceModel {
     pub live: u32,
     /// Owned fields that are not as we want them; only for services of the target.
     pub differences: Vec<&'static str>,
+    /// Whether it is what a failed attempt left, which the newest generation is to make anew.
+    pub left_over: bool,
 }
 
 /// What the proxy sends to the app.
@@ -233,6 +239,8 @@ fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTree
         let is_proven = desired.proven.contains(&(process.clone(), release.clone()));
         let settled_by = if is_proven { now } else { now - settle };
         let target = desired.target.processes.get(&process).filter(|target| target.release == release);
+        let made_by = label(labels::GENERATION).parse::<i64>().ok();
+        let of_failed = desired.retry_of.zip(made_by).is_some_and(|(failed, made_by)| made_by <= failed);
         let model = ServiceModel {
             id: service.id.clone(),
             name: service.spec.name.clone(),
@@ -242,6 +250,7 @@ fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTree
             settled: ready(observed, service, settled_by),
             live: count(observed.tasks.known().into_iter().flatten().filter(|task| task.service_id == service.id && task.is_live())),
             differences: target.map(|target| render::differences(&target.service, &service.spec)).unwrap_or_default(),
+            left_over: of_failed && !is_proven && target.is_some() && !desired.is_reverting(),
         };
         out.insert((process, release), model);
     }

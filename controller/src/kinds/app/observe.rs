@@ -1,10 +1,10 @@
 //! Reads what exists of one app: engine, endpoints, route and proxy. Every failed read is `Unknown`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::desired::Desired;
 use super::model::Observed;
@@ -13,6 +13,11 @@ use crate::edge::{EndpointTable, Route, RouteFacts, route_key};
 use crate::engines::swarm::{EngineError, EngineResult, Service, SwarmEngine, Task, labels};
 use crate::engines::traefik::ProxyApi;
 use crate::plan::Fact;
+
+/// Exit code of what SIGKILL ended, which is how the kernel ends what is out of memory.
+const KILLED: i64 = 137;
+/// Killed tasks of one app that are asked about, newest first; the engine remembers more than anybody needs.
+const MOST_KILLED: usize = 10;
 
 /// Where observations come from.
 #[derive(Clone)]
@@ -55,6 +60,10 @@ impl Observer {
             .borrow()
             .of_app(owner.uid)
             .map_or(Fact::Unknown, |endpoints| Fact::Known(endpoints.into_iter().cloned().collect()));
+        let out_of_memory = match &tasks {
+            Ok(tasks) => self.out_of_memory(tasks).await,
+            Err(_) => BTreeSet::new(),
+        };
         let mut failure = None;
         let observed = Observed {
             services: fact(services, &mut failure),
@@ -65,6 +74,7 @@ impl Observer {
             route,
             edge,
             nodes: BTreeMap::new(),
+            out_of_memory,
         };
         (self.with_node_names(observed), failure)
     }
@@ -80,6 +90,25 @@ impl Observer {
         }
         let ids: Vec<String> = services.iter().filter(|s| owner.owns(&s.spec.labels)).map(|service| service.id.clone()).collect();
         if ids.is_empty() { Ok(Vec::new()) } else { self.engine.task_list(&ids).await }
+    }
+
+    /// Which of the tasks that were killed ran out of memory, as far as this engine knows. Not knowing is no failure: the
+    /// container may be on another node.
+    async fn out_of_memory(&self, tasks: &[Task]) -> BTreeSet<String> {
+        let mut killed: Vec<&Task> =
+            tasks.iter().filter(|task| task.exit_code == Some(KILLED) && !task.container_id.is_empty() && !task.is_live()).collect();
+        killed.sort_by_key(|task| std::cmp::Reverse(task.state_since));
+        let mut found = BTreeSet::new();
+        for task in killed.into_iter().take(MOST_KILLED) {
+            match self.engine.ran_out_of_memory(&task.container_id).await {
+                Ok(Some(true)) => {
+                    found.insert(task.id.clone());
+                }
+                Ok(_) => {}
+                Err(error) => debug!(%error, task = task.id, "how a task ended could not be read"),
+            }
+        }
+        found
     }
 
     async fn edge(&self, desired: &Desired, route: &Fact<Route>) -> Fact<RouteFacts> {

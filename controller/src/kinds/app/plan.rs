@@ -287,6 +287,10 @@ fn next_of_presence(desired: &Desired, model: &Model, process: &ProcessName, tar
             image: desired.target.spec.image.to_string(),
         });
     };
+    // One more attempt is one with new tasks, not the old ones looked at again.
+    if current.left_over {
+        return Next::Act(Step::RemoveService { process: process.clone(), release: target.release.clone() });
+    }
     if current.differences.is_empty() {
         Next::Done
     } else {

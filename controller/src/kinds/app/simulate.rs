@@ -25,6 +25,7 @@ impl Model {
                     settled: 0,
                     live: *replicas,
                     differences: Vec::new(),
+                    left_over: false,
                 };
                 self.services.insert((process.clone(), release.clone()), service);
             }

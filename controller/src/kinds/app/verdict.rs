@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::causes::{Cause, Causes};
 use super::desired::Desired;
 use super::model::{EdgeModel, Model, Observed};
+use crate::edge::Check;
 use crate::plan::Fact;
 
 /// Tasks of a new release that may end with an error before the generation has failed. One crash can be
@@ -77,7 +78,12 @@ fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Opti
         return causes.health.map(as_is);
     }
     let deadline = look.desired.target.spec.rollout.progress_deadline;
-    if now - rollout.last_progress_at < deadline.chrono() {
+    if rollout.unknown_since.is_some() || now - rollout.last_progress_at < deadline.chrono() {
+        return None;
+    }
+    // The health window does not count against the deadline; a task that drops out of it again and again does.
+    let window = look.desired.target.spec.rollout.health_window.chrono();
+    if rollout.healthy_since.is_some_and(|since| now - since < window) {
         return None;
     }
     let cause = causes.worst().or(look.image_error);
@@ -130,18 +136,31 @@ fn advance(desired: &Desired, model: &Model, before: Option<RolloutStatus>, obse
         last_progress_at: now,
         progress,
         healthy_since: None,
+        unknown_since: None,
     });
-    // While the engine cannot be read nothing can be said about progress, so the deadline does not run.
-    if progress > rollout.progress || !model.known {
+    // While it cannot be seen how far the rollout is, the deadline stands still: right after the server came back, say.
+    if !is_seen(desired, observed, model) {
+        rollout.unknown_since.get_or_insert(now);
+    } else if let Some(since) = rollout.unknown_since.take() {
+        rollout.last_progress_at = (rollout.last_progress_at + (now - since)).min(now);
+    }
+    if progress > rollout.progress {
         rollout.last_progress_at = now;
-        rollout.progress = progress.max(rollout.progress);
+        rollout.progress = progress;
     }
     rollout.healthy_since = if healthy { rollout.healthy_since.or(Some(now)) } else { None };
-    // Being healthy is progress: the window must not count against the deadline.
-    if healthy && !model.stable {
-        rollout.last_progress_at = now;
-    }
     rollout
+}
+
+/// Whether everything that shows progress could be read, and every running task has been asked once.
+fn is_seen(desired: &Desired, observed: &Observed, model: &Model) -> bool {
+    let takes_requests = desired.target.processes.values().any(|process| process.port.is_some() && process.service.replicas > 0);
+    let asked = match &observed.endpoints {
+        Fact::Known(endpoints) => endpoints.iter().all(|endpoint| endpoint.last_check != Check::Pending),
+        Fact::Absent | Fact::Unknown => !takes_requests,
+    };
+    let is_routed = desired.target.spec.routed_process().is_some() && !desired.hosts.is_empty();
+    model.known && asked && !(is_routed && observed.edge.is_unknown())
 }
 
 /// A number that grows with every step forward of the rollout.
@@ -154,5 +173,6 @@ fn progress(desired: &Desired, observed: &Observed, model: &Model) -> i64 {
         let old: u32 = model.others(name, &process.release).map(|(_, service)| service.replicas).sum();
         sum -= i64::from(old);
     }
-    sum + i64::from(is_routed(desired, observed, model))
+    // Outliving the health window is a step forward too.
+    sum + i64::from(is_routed(desired, observed, model)) + i64::from(model.stable)
 }

@@ -60,6 +60,29 @@ async fn old_revisions_go_with_their_secrets_but_never_what_serves_or_was_proven
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn revisions_go_by_age_too_but_never_the_newest_few_or_what_was_proven_last(pool: PgPool) {
+    let store = acme(&pool).await;
+    let keep = Manifest::Setting(api_types::Setting::new(
+        ObjectMeta::named("revisions.retention_days"),
+        api_types::SettingSpec { value: json!(30) },
+    ));
+    apply(&store, &[keep]).await.expect("applies");
+    let epoch = lead(&store, "one").await;
+    for n in 1..=10 {
+        apply(&store, &[app("shop", json!({"env": {"N": n.to_string()}}))]).await.expect("applies");
+        judge(&store, n, if n <= 2 { VerdictPhase::Ready } else { VerdictPhase::Failed }, epoch).await;
+    }
+    assert_eq!(generations(&store).await.len(), 10);
+    // Revisions are immutable for everybody but this test, which cannot wait.
+    sqlx::raw_sql("ALTER TABLE revisions DISABLE TRIGGER USER; UPDATE revisions SET created_at = created_at - interval '31 days' WHERE generation < 9; ALTER TABLE revisions ENABLE TRIGGER USER")
+        .execute(&pool)
+        .await
+        .expect("ages them");
+    apply(&store, &[app("shop", json!({"env": {"N": "11"}}))]).await.expect("applies");
+    assert_eq!(generations(&store).await, [11, 10, 9, 8, 7, 2]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_revision_whose_secret_is_gone_is_refused_and_nothing_is_written(pool: PgPool) {
     let store = acme(&pool).await;
     let keys = tempfile::tempdir().expect("a folder");

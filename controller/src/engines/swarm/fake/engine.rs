@@ -134,6 +134,15 @@ impl SwarmEngine for FakeSwarm {
         self.call("gateway_addresses", |state| Ok(state.addresses.clone()))
     }
 
+    async fn ran_out_of_memory(&self, container_id: &str) -> EngineResult<Option<bool>> {
+        // A container that was killed while it had a limit is taken to have met it.
+        self.call("ran_out_of_memory", |state| {
+            let task = state.tasks.values().find(|task| !task.container_id.is_empty() && task.container_id == container_id);
+            let limit = |task: &Task| state.services.get(&task.service_id).is_some_and(|service| service.spec.memory_bytes > 0);
+            Ok(task.map(|task| task.exit_code == Some(137) && limit(task)))
+        })
+    }
+
     async fn image_resolve(&self, image: &ImageRef, _: ImagePullPolicy) -> EngineResult<ImageResolution> {
         self.call("image_resolve", |state| match state.images.get(&image.to_string()) {
             Some(resolution) => Ok(resolution.clone()),

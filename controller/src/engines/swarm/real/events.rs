@@ -54,7 +54,13 @@ pub(super) fn hints(engine: DockerSwarm) -> BoxStream<'static, EngineHint> {
                     }
                 }
                 State::Connected { mut hints, since } => match hints.recv().await {
-                    Some(hint) => return Some((hint, (engine, State::Connected { hints, since }, 0))),
+                    Some(hint) => {
+                        // The only event of a container that is told in this form; see `hint`.
+                        if let EngineHint::Changed { kind: "container", name } = &hint {
+                            engine.inner.ends.put(name, Some(true));
+                        }
+                        return Some((hint, (engine, State::Connected { hints, since }, 0)));
+                    }
                     None => {
                         failures = if since.elapsed() >= GOOD_CONNECTION { 1 } else { failures.saturating_add(1) };
                         State::Disconnected

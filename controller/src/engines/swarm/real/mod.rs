@@ -9,6 +9,7 @@ mod events;
 mod images;
 mod lines;
 mod logs;
+mod memory;
 mod networks;
 mod raw;
 mod secrets;
@@ -100,6 +101,8 @@ struct Inner {
     /// Network names by id. Ids are never reused and names never change, so an entry stays true.
     network_names: RwLock<HashMap<String, String>>,
     has_init: OnceCell<bool>,
+    /// What is known of how containers ended, by id.
+    ends: memory::Ends,
 }
 
 /// Where an engine listens.
@@ -150,7 +153,15 @@ impl DockerSwarm {
         };
         let docker = docker.map_err(|error| classify_client(&Target::new("engine at", docker_host), &error))?;
         let bucket = TokenBucket::new(options.writes_per_second, options.write_burst);
-        let inner = Inner { docker, address, options, bucket, network_names: RwLock::default(), has_init: OnceCell::new() };
+        let inner = Inner {
+            docker,
+            address,
+            options,
+            bucket,
+            network_names: RwLock::default(),
+            has_init: OnceCell::new(),
+            ends: memory::Ends::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -250,6 +261,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
         self.addresses_on_gateway().await
+    }
+    async fn ran_out_of_memory(&self, container_id: &str) -> EngineResult<Option<bool>> {
+        self.container_ran_out_of_memory(container_id).await
     }
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution> {
         self.resolve_image(image, policy).await

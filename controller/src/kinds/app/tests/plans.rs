@@ -156,6 +156,37 @@ fn a_failed_generation_is_not_applied_again_and_the_proven_one_comes_back() {
 }
 
 #[test]
+fn a_failed_generation_goes_even_when_the_proven_one_has_no_tasks() {
+    let next = spec(json!({"image": "acme/shop:1", "env": {"BAD": "1"}, "processes": {"web": {"port": 8080, "replicas": 1}}}));
+    let mut world = World::of(web(0)).resolved().running();
+    let old = world.service("web");
+    world = world.then(next).running().verdict(VerdictPhase::Failed);
+    if let Fact::Known(services) = &mut world.observed.services {
+        services.push(old);
+    }
+    assert_snapshot!(lines(&world.plan()), @r"
+    route shop-acme.apps.localhost to web
+    scale the previous release of web from 1 to 0
+    remove service web
+    ");
+}
+
+#[test]
+fn another_attempt_makes_new_tasks_of_what_the_failed_one_left() {
+    let mut world = World::of(web(1)).resolved().running();
+    let failed = world.observed.clone();
+    let same = world.newest.spec.clone();
+    world = world.then(same).verdict(VerdictPhase::Rolling);
+    (world.proven, world.observed) = (None, failed);
+    (world.newest.source, world.newest.based_on) = ("retry".to_owned(), Some(1));
+    assert_snapshot!(lines(&world.plan()), @r"
+    remove service web
+    create service web: 1 of 1 replicas of acme/shop:1
+    [waiting for web: 0 of 1 tasks are ready]
+    ");
+}
+
+#[test]
 fn a_failed_first_generation_is_left_as_it_is() {
     let world = World::of(web(1)).verdict(VerdictPhase::Failed);
     assert_eq!((world.plan().steps.len(), world.plan().waiting), (0, Some(Gate::Failed)));
@@ -220,7 +251,14 @@ fn side_by_side() -> World {
 fn nothing_old_is_stopped_while_the_proxy_cannot_be_asked() {
     let mut world = side_by_side();
     let now = world.now;
-    world.rollout = Some(RolloutStatus { generation: 2, started_at: now, last_progress_at: now, progress: 0, healthy_since: Some(now) });
+    world.rollout = Some(RolloutStatus {
+        generation: 2,
+        started_at: now,
+        last_progress_at: now,
+        progress: 0,
+        healthy_since: Some(now),
+        unknown_since: None,
+    });
     world.observed.edge = Fact::Unknown;
     let plan = world.plan();
     assert_eq!(plan.next(), None, "{}", lines(&plan));

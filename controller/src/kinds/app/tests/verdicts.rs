@@ -3,8 +3,9 @@
 use api_types::Reason;
 use api_types::kinds::app::{RolloutStatus, Verdict, VerdictPhase};
 use chrono::Duration;
+use serde_json::json;
 
-use super::fixtures::{World, start, web};
+use super::fixtures::{World, spec, start, web};
 use crate::edge::Check;
 use crate::engines::swarm::TaskState;
 use crate::kinds::app::model::Model;
@@ -129,11 +130,102 @@ fn an_engine_that_does_not_answer_fails_nobody() {
     let mut world = with_tasks(0, TaskState::New, "");
     let begun = judged(&world, None, 0).rollout;
     world.observed.tasks = Fact::Unknown;
-    let away = judged(&world, Some(begun), 10_000);
+    let away = judged(&world, Some(begun), 100).rollout;
+    let away = judged(&world, Some(away), 10_000);
     assert_eq!(away.verdict.phase, VerdictPhase::Rolling);
-    // And the time of its absence does not count.
+    // And the time of its absence does not count, but what was before it does.
     world.observed.tasks = Fact::Known(Vec::new());
-    assert_eq!(verdict(&world, Some(away.rollout), 10_001), (VerdictPhase::Rolling, None));
+    let back = judged(&world, Some(away.rollout), 10_100);
+    assert_eq!(back.verdict.phase, VerdictPhase::Rolling);
+    assert_eq!(verdict(&world, Some(back.rollout), 10_299), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(back.rollout), 10_300), (VerdictPhase::Failed, Some(Reason::ProgressDeadlineExceeded)));
+}
+
+#[test]
+fn the_deadline_stands_still_while_tasks_were_not_asked_or_the_proxy_is_away() {
+    let mut world = rolling();
+    if let Fact::Known(endpoints) = &mut world.observed.endpoints {
+        (endpoints[1].ready, endpoints[1].last_check) = (false, Check::Pending);
+    }
+    let begun = judged(&world, None, 0).rollout;
+    assert_eq!(verdict(&world, Some(begun), 10_000), (VerdictPhase::Rolling, None));
+    if let Fact::Known(endpoints) = &mut world.observed.endpoints {
+        endpoints[1].last_check = Check::PortClosed { detail: "connection refused on port 8080".into() };
+    }
+    world.observed.edge = Fact::Unknown;
+    assert_eq!(verdict(&world, Some(begun), 10_000), (VerdictPhase::Rolling, None));
+    world = world.route_follows();
+    let asked = judged(&world, Some(begun), 10_000).rollout;
+    assert_eq!(verdict(&world, Some(asked), 10_299), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(asked), 10_300), (VerdictPhase::Failed, Some(Reason::ProgressDeadlineExceeded)));
+}
+
+#[test]
+fn health_that_comes_and_goes_does_not_put_the_deadline_off_for_ever() {
+    let good = rolling();
+    let mut bad = rolling();
+    if let Fact::Known(endpoints) = &mut bad.observed.endpoints {
+        endpoints[0].ready = false;
+        endpoints[0].last_check = Check::Failed { detail: "GET /healthz answered 500".into() };
+    }
+    let mut rollout = judged(&good, None, 0).rollout;
+    for second in (5..300).step_by(10) {
+        rollout = judged(&bad, Some(rollout), second).rollout;
+        rollout = judged(&good, Some(rollout), second + 5).rollout;
+    }
+    // Healthy at the deadline: the window may still pass. Not healthy: it has failed.
+    assert_eq!(verdict(&good, Some(rollout), 303).0, VerdictPhase::Rolling);
+    assert_eq!(verdict(&bad, Some(rollout), 303), (VerdictPhase::Failed, Some(Reason::ProgressDeadlineExceeded)));
+}
+
+#[test]
+fn a_task_that_ran_out_of_memory_is_told_with_its_limit() {
+    let killed = |limit: Option<&str>, known: bool| {
+        let mut spec = web(2);
+        let process = spec.processes.values_mut().next().expect("one process");
+        process.resources.memory = limit.map(|limit| limit.parse().expect("a quantity"));
+        let mut world = World::of(spec).resolved().verdict(VerdictPhase::Rolling).running();
+        world.observed.tasks = Fact::Known(Vec::new());
+        world.observed.endpoints = Fact::Known(Vec::new());
+        let service = world.service("web");
+        for slot in 1..=3 {
+            world.add_task(&service, slot, TaskState::Failed, "task: non-zero exit (137)");
+        }
+        if let Fact::Known(tasks) = &mut world.observed.tasks {
+            tasks.iter_mut().for_each(|task| task.exit_code = Some(137));
+            world.observed.out_of_memory = tasks.iter().filter(|_| known).map(|task| task.id.clone()).collect();
+        }
+        let Verdict { phase, reason, message, .. } = judged(&world, None, 1).verdict;
+        assert_eq!(phase, VerdictPhase::Failed);
+        (reason, message.unwrap_or_default())
+    };
+    let (reason, message) = killed(Some("64Mi"), true);
+    assert_eq!(reason, Some(Reason::OutOfMemory));
+    insta::assert_snapshot!(message, @"task web.3 on node node-1 was killed: it used more memory than its limit of 64Mi (processes.web.resources.memory; exit code 137)");
+    let (reason, message) = killed(None, true);
+    assert!(reason == Some(Reason::OutOfMemory) && message.contains("it has no limit"), "{message}");
+    // Another node's engine cannot be asked: no more is said than is known.
+    let (reason, message) = killed(Some("64Mi"), false);
+    assert!(reason == Some(Reason::CrashLoop) && message.contains("most often"), "{message}");
+}
+
+#[test]
+fn an_unproven_release_that_a_newer_generation_keeps_still_fails_by_its_crashes_but_not_by_older_ones() {
+    let change = |replicas: u32| {
+        spec(json!({"image": "acme/shop:1", "env": {"A": "1"}, "processes": {"web": {"port": 8080, "replicas": replicas}}}))
+    };
+    // Generation 2 is being rolled out when generation 3 changes its scale only.
+    let mut world = World::of(web(1)).resolved().running().then(change(1)).running();
+    let proven = world.proven.clone();
+    world = world.then(change(2)).verdict(VerdictPhase::Rolling);
+    world.proven = proven;
+    let service = world.service("web");
+    for slot in 1..=3 {
+        world.add_task(&service, slot, TaskState::Failed, "task: non-zero exit (1)");
+    }
+    assert_eq!(verdict(&world, None, 1), (VerdictPhase::Failed, Some(Reason::CrashLoop)));
+    world.newest.created_at = start() + Duration::seconds(10);
+    assert_eq!(verdict(&world, None, 11).0, VerdictPhase::Rolling);
 }
 
 #[test]
