@@ -188,12 +188,13 @@ impl Store {
     pub async fn revision_failure_get(&self, uid: Uuid, generation: i64) -> Result<Option<Witness>, StoreError> {
         let what = "reading what shows a failure";
         bounded(what, async {
-            let found: Option<Option<Json<Witness>>> = sqlx::query_scalar("SELECT failure FROM revisions WHERE app_uid = $1 AND generation = $2")
-                .bind(uid)
-                .bind(generation)
-                .fetch_optional(self.pool())
-                .await
-                .map_err(StoreError::on(what))?;
+            let found: Option<Option<Json<Witness>>> =
+                sqlx::query_scalar("SELECT failure FROM revisions WHERE app_uid = $1 AND generation = $2")
+                    .bind(uid)
+                    .bind(generation)
+                    .fetch_optional(self.pool())
+                    .await
+                    .map_err(StoreError::on(what))?;
             Ok(found.flatten().map(|Json(witness)| witness))
         })
         .await

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use api_types::ConditionStatus;
 use api_types::why::{Case, Why};
-use lab::dockerd::Dockerd;
 use lab::platform::{IMAGE, Platform};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -138,24 +137,4 @@ async fn a_registry_that_wants_credentials_is_told_from_a_missing_image() -> any
     let why = told(&platform, "private", Case::RegistryRefuses, &[&format!("127.0.0.1:{port}/shop:1")]).await?;
     assert!(why.next.iter().any(|advice| advice.text.contains("docker login")), "{why:#?}");
     Ok(())
-}
-
-#[tokio::test]
-async fn explore() -> anyhow::Result<()> {
-    let dockerd = Dockerd::start_with_pool("10.201.0.0/23").await?;
-    let host = dockerd.host();
-    let platform = Platform::start_on(dockerd, &host).await?;
-    platform.deploy(&good("one", "")).await?;
-    platform.apply(&good("two", "")).await?;
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let docker = platform.dockerd.docker()?;
-    for network in docker.list_networks(None).await? {
-        println!("NET {}", serde_json::to_string(&network)?);
-    }
-    for task in docker.list_tasks(None).await? {
-        println!("TASK {:?} {:?} {:?}", task.id, task.service_id, serde_json::to_string(&task.status)?);
-    }
-    println!("{:#?}", platform.app("two").await?.status);
-    println!("LOG {}", platform.dockerd.log_tail());
-    anyhow::bail!("show")
 }

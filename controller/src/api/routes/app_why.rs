@@ -92,13 +92,8 @@ async fn excerpt(ctx: &TenantCtx<Reads>, app: &AppRecord, witness: &Witness) -> 
 }
 
 async fn lines(ctx: &TenantCtx<Reads>, app: &AppRecord, witness: &Witness) -> Result<Vec<String>, LogError> {
-    let query = LogQuery {
-        follow: false,
-        process: witness.process.parse().ok(),
-        since: None,
-        tail: Some(LINES),
-        task: Some(witness.task.clone()),
-    };
+    let query =
+        LogQuery { follow: false, process: witness.process.parse().ok(), since: None, tail: Some(LINES), task: Some(witness.task.clone()) };
     let mut stream = ctx.caller.api().logs.logs(app, query).await?;
     let mut found = Vec::new();
     while let Some(line) = stream.next().await {

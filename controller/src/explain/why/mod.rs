@@ -146,14 +146,8 @@ fn find(facts: &Facts<'_>) -> Found {
 
 /// A controller or an engine that is missing, for everything that depends on it.
 fn broken_platform(facts: &Facts<'_>) -> Option<(Case, Link)> {
-    let part = |about: &str, message: String, since| Link {
-        about: about.to_owned(),
-        status: None,
-        reason: None,
-        message,
-        since,
-        node: None,
-    };
+    let part =
+        |about: &str, message: String, since| Link { about: about.to_owned(), status: None, reason: None, message, since, node: None };
     if let Some(text) = platform::controllers(facts.processes, facts.now) {
         let text = if facts.platform { text } else { "no controller works now, so nothing that is changed is carried out".to_owned() };
         let last = facts.processes.iter().filter(|process| process.has_role("controller")).map(|process| process.heartbeat_at).max();
@@ -240,9 +234,14 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
         let named = reasons.into_iter().flatten().find_map(|reason| case_of(reason).map(|case| (reason, case)));
         let deadline = verdict.reason == Some(Reason::ProgressDeadlineExceeded);
         if deadline {
-            chain.extend(condition(all, ConditionType::Progressing).filter(|told| told.reason == Reason::ProgressDeadlineExceeded).map(|told| link(told, None)));
+            chain.extend(
+                condition(all, ConditionType::Progressing)
+                    .filter(|told| told.reason == Reason::ProgressDeadlineExceeded)
+                    .map(|told| link(told, None)),
+            );
         }
-        let (reason, case) = named.unwrap_or((Reason::ProgressDeadlineExceeded, if deadline { Case::DeadlineExceeded } else { Case::Other }));
+        let (reason, case) =
+            named.unwrap_or((Reason::ProgressDeadlineExceeded, if deadline { Case::DeadlineExceeded } else { Case::Other }));
         // The condition says it of this generation; where it has gone on meanwhile, the verdict remembers.
         let own = causes(all).find(|told| told.reason == reason);
         chain.extend(own.map(|told| link(told, None)));

@@ -204,7 +204,8 @@ fn nobody_vouches_for_an_app_while_no_controller_or_no_engine_works() {
     let why = case.ask();
     assert!(!why.summary.contains("n1") && why.summary.contains("the engine cannot be used now"), "{}", why.summary);
     // A verdict that was given before stands.
-    case.status.conditions = vec![told(Ready, False, Reason::RolloutFailed, "generation 2 failed"), told(Healthy, False, Reason::CrashLoop, "x")];
+    case.status.conditions =
+        vec![told(Ready, False, Reason::RolloutFailed, "generation 2 failed"), told(Healthy, False, Reason::CrashLoop, "x")];
     case.status.verdict = verdict(Reason::CrashLoop, None, "x");
     assert_eq!(case.ask().case, Case::Crash);
 }
@@ -226,8 +227,25 @@ fn a_change_that_nobody_looked_at_waits_and_its_place_is_told() {
 #[test]
 fn a_reason_that_says_what_is_wrong_has_a_case() {
     let fine = [
-        "Pending", "Valid", "Resolved", "LocalImage", "AllScheduled", "ScaledToZero", "Suspended", "AllHealthy", "Starting", "RouteLive",
-        "NoRoutes", "Maintenance", "Serving", "Running", "RollingOut", "RolloutFailed", "ProgressDeadlineExceeded", "Settled", "Waiting",
+        "Pending",
+        "Valid",
+        "Resolved",
+        "LocalImage",
+        "AllScheduled",
+        "ScaledToZero",
+        "Suspended",
+        "AllHealthy",
+        "Starting",
+        "RouteLive",
+        "NoRoutes",
+        "Maintenance",
+        "Serving", "MixedRevisions",
+        "Running",
+        "RollingOut",
+        "RolloutFailed",
+        "ProgressDeadlineExceeded",
+        "Settled",
+        "Waiting",
         "Available",
     ];
     let schema = schemars::schema_for!(Reason).to_value();
@@ -235,7 +253,13 @@ fn a_reason_that_says_what_is_wrong_has_a_case() {
         .as_array()
         .expect("a list")
         .iter()
-        .flat_map(|one| one["const"].as_str().map(str::to_owned).into_iter().chain(one["enum"].as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned))))
+        .flat_map(|one| {
+            one["const"]
+                .as_str()
+                .map(str::to_owned)
+                .into_iter()
+                .chain(one["enum"].as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)))
+        })
         .collect();
     assert!(words.len() > 40, "{schema}");
     for word in words {

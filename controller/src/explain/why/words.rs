@@ -81,7 +81,9 @@ pub(super) fn queue(facts: &Facts<'_>) -> String {
         n => format!("{n} older changes are before it"),
     };
     let queue = facts.processes.iter().filter(|process| process.epoch.is_some()).find_map(|process| process.report.queue.as_ref());
-    let work = queue.map(|QueueState { due, running, .. }| format!("; the controller runs {running} apps now, and {due} are due")).unwrap_or_default();
+    let work = queue
+        .map(|QueueState { due, running, .. }| format!("; the controller runs {running} apps now, and {due} are due"))
+        .unwrap_or_default();
     format!("the change has waited{age}; {before}{work}")
 }
 
@@ -89,7 +91,8 @@ pub(super) fn queue(facts: &Facts<'_>) -> String {
 fn short_of(facts: &Facts<'_>) -> String {
     let fits = |status: &&NodeStatus| status.availability == "active" && status.state == "ready";
     let usable: Vec<&NodeStatus> = facts.nodes.iter().filter_map(|node| node.status.as_ref()).filter(fits).collect();
-    let (Some(cpu), Some(memory)) = (usable.iter().map(|node| node.cpu_millis).max(), usable.iter().map(|node| node.memory_bytes).max()) else {
+    let (Some(cpu), Some(memory)) = (usable.iter().map(|node| node.cpu_millis).max(), usable.iter().map(|node| node.memory_bytes).max())
+    else {
         return if facts.nodes.is_empty() { String::new() } else { format!(". None of {} nodes is ready and active", facts.nodes.len()) };
     };
     let wants = |get: fn(&ProcessSpec) -> i64| facts.spec.processes.iter().map(|(name, process)| (get(process), name)).max();
@@ -167,7 +170,9 @@ pub(super) fn next(facts: &Facts<'_>, case: Case) -> Vec<Advice> {
             advice.say("or make the Swarm anew with a larger pool (docker swarm init --default-addr-pool): it cannot be changed later");
         }
         Case::NameTaken => advice.say("rename or remove that object on the engine; it is not ours, so it is not touched"),
-        Case::EngineRefused => advice.run("correct what the engine's words name, and apply; the events say what was asked", "events app/{}"),
+        Case::EngineRefused => {
+            advice.run("correct what the engine's words name, and apply; the events say what was asked", "events app/{}")
+        }
         Case::DomainNotRouted => {
             advice.run("see what the proxy said, and how the tasks are", "describe app/{}");
             advice.say("if the app is scaled to zero or stopped, scale or start it");
@@ -176,7 +181,9 @@ pub(super) fn next(facts: &Facts<'_>, case: Case) -> Vec<Advice> {
             advice.logs(facts);
             advice.say("give slow starts more time with spec.rollout.progressDeadline");
         }
-        Case::EngineUnreachable => advice.say("start the engine, or see why it does not answer (systemctl status docker); nothing is changed until it is back"),
+        Case::EngineUnreachable => {
+            advice.say("start the engine, or see why it does not answer (systemctl status docker); nothing is changed until it is back")
+        }
         Case::EdgeUnreachable => advice.say("the server starts its proxy again by itself; its log says why it does not answer"),
         Case::NoController => advice.say("start `skyswarm up` or `skyswarm controller`, or see in its log why it does not lead"),
         Case::Paused => advice.run("let it go on", "resume app/{}"),
@@ -204,7 +211,10 @@ impl Advices<'_> {
     /// What there is to do when an older generation worked.
     fn since_before(&mut self, facts: &Facts<'_>) {
         let Some(proven) = facts.status.proven_generation.filter(|proven| *proven < facts.generation) else { return };
-        self.run(&format!("see what changed since revision {proven}, which worked"), &format!("diff app/{{}} {proven} {}", facts.generation));
+        self.run(
+            &format!("see what changed since revision {proven}, which worked"),
+            &format!("diff app/{{}} {proven} {}", facts.generation),
+        );
         self.run("or go back to it", &format!("rollback app/{{}} --to {proven}"));
     }
     fn say(&mut self, text: &str) {

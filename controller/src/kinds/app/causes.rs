@@ -54,7 +54,11 @@ impl Causes {
                 TaskState::Rejected => {
                     self.rejections += u32::from(is_new);
                     let cause = Cause { reason: rejection_reason(&task.error), message: format!("{who} was rejected: {}", words(task)) };
-                    let place = if matches!(cause.reason, Reason::ImageNotFound | Reason::RegistryDenied) { &mut self.image } else { &mut self.health };
+                    let place = if matches!(cause.reason, Reason::ImageNotFound | Reason::RegistryDenied) {
+                        &mut self.image
+                    } else {
+                        &mut self.health
+                    };
                     place.get_or_insert(cause);
                 }
                 TaskState::Failed => {

@@ -331,9 +331,11 @@ fn engine_class(error: &EngineError) -> Class {
     match error {
         EngineError::OutOfSequence { .. } | EngineError::NameTaken { .. } | EngineError::NotFound { .. } => Class::Conflict,
         EngineError::InUse { .. } => Class::Waiting(Duration::from_millis(500)),
-        EngineError::Invalid { .. } | EngineError::Denied { .. } | EngineError::NotManager { .. } | EngineError::Unreachable { .. } | EngineError::Other { .. } => {
-            Class::Transient
-        }
+        EngineError::Invalid { .. }
+        | EngineError::Denied { .. }
+        | EngineError::NotManager { .. }
+        | EngineError::Unreachable { .. }
+        | EngineError::Other { .. } => Class::Transient,
     }
 }
 
