@@ -99,7 +99,7 @@ mod tests {
         let paused = PauseState {
             paused: true,
             by: Some("ada".to_owned()),
-            because: Some("we look\u{1b}[2J".to_owned()),
+            because: Some("we look\u{1b}".to_owned()),
             since: None,
             until: chrono::DateTime::from_timestamp(1_800_000_000, 0),
         };

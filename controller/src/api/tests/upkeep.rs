@@ -36,7 +36,7 @@ async fn a_pause_without_end_or_reason_is_refused_and_nothing_is_written() {
         (json!({"for": "0s", "because": "x"}), vec!["for"]),
         (json!({"for": "2h", "because": " "}), vec!["because"]),
         (json!({"for": "31d", "because": "x"}), vec!["for"]),
-        (json!({"for": "2h"}), vec!["."]),
+        (json!({"for": "2h"}), vec!["$"]),
         (json!({"for": "2h", "because": "x", "force": true}), vec!["force"]),
     ] {
         let answer = api.put(PAUSE, "acme-member", &body).await;

@@ -307,7 +307,7 @@ fn a_pause_holds_back_every_act_and_the_plan_shows_what_waits_for_its_end() {
     let plan = world.plan();
     assert_eq!(plan.next(), None);
     assert_snapshot!(lines(&plan), @r"
-    [waiting for the end of the pause (paused by ada until 2026-09-21T14:40:00Z: we look)]
+    [waiting for the end of the pause (paused by ada until 2026-09-21T16:13:20Z: we look)]
     resolve image acme/shop:1
     create the app's network
     create service web: 2 of 2 replicas of acme/shop:1

@@ -157,10 +157,10 @@ fn a_pause_says_who_why_and_until_when_and_what_waits() {
     let mut world = world.then(web(3));
     assert_conditions(&world, &[(Progressing, False, Reason::Paused), (Ready, False, Reason::RollingOut)]);
     let message = |world: &World, kind| api_types::condition::find(&told(world).conditions, kind).map(|found| found.message.clone());
-    assert_eq!(message(&world, Paused).as_deref(), Some("paused by ada until 2026-09-21T14:40:00Z: we look"));
+    assert_eq!(message(&world, Paused).as_deref(), Some("paused by ada until 2026-09-21T16:13:20Z: we look"));
     assert_eq!(
         message(&world, Progressing).as_deref(),
-        Some("paused by ada until 2026-09-21T14:40:00Z: we look; the next step will be: scale web from 2 to 3")
+        Some("paused by ada until 2026-09-21T16:13:20Z: we look; the next step will be: scale web from 2 to 3")
     );
     world = world.deleting();
     assert!(message(&world, Ready).is_some_and(|text| text.contains("which waits: it is paused by ada")));
