@@ -43,12 +43,23 @@ pub enum ConditionType {
     Progressing,
     /// Nothing is written for the object for a while, as somebody asked. `False` is the usual state.
     Paused,
+    /// Some revision really answers, this one or an older one; the message says which. `False` when none does.
+    Serving,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they are shown: `Ready` first, then causes.
-    pub const ALL: [Self; 8] =
-        [Self::Ready, Self::Progressing, Self::Accepted, Self::ImagePullable, Self::Scheduled, Self::Healthy, Self::Routed, Self::Paused];
+    pub const ALL: [Self; 9] = [
+        Self::Ready,
+        Self::Serving,
+        Self::Progressing,
+        Self::Accepted,
+        Self::ImagePullable,
+        Self::Scheduled,
+        Self::Healthy,
+        Self::Routed,
+        Self::Paused,
+    ];
 }
 
 impl fmt::Display for ConditionType {
@@ -163,6 +174,10 @@ pub enum Reason {
     Paused,
     /// Nobody holds the platform's hands.
     NotPaused,
+
+    // Serving.
+    /// Tasks of more than one revision answer, as during a rollout; the message says how many of each.
+    MixedRevisions,
 }
 
 impl fmt::Display for Reason {
