@@ -49,4 +49,82 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_revisions::routes())
         .merge(app_rollback::routes())
         .merge(app_logs::routes())
+        .merge(app_why::routes())
         .merge(app_pause::routes())
+        .merge(domains::routes())
+        .merge(nodes::routes())
+        .merge(settings::routes())
+        .merge(status::routes())
+        .merge(tokens::routes())
+}
+
+/// Query of a write.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WriteParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Query of a change of an app.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ChangeParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// What the change came from, for the app's history, such as `set env`: small letters, digits, spaces and `-`.
+    #[schemars(regex(pattern = "^[a-z][a-z0-9 -]{0,39}$"))]
+    source: Option<String>,
+}
+
+impl ChangeParams {
+    /// The source, when it is one word or a few.
+    fn source(&self, default: &'static str) -> ApiResult<&str> {
+        let source = self.source.as_deref().unwrap_or(default);
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, ' ' | '-');
+        if source.len() <= 40 && source.starts_with(|c: char| c.is_ascii_lowercase()) && source.chars().all(plain) {
+            return Ok(source);
+        }
+        Err(bad_request("source is at most 40 small letters, digits, spaces and -, and begins with a letter"))
+    }
+}
+
+/// An object with its version as `ETag`, and the status of what was done.
+struct Object<T> {
+    status: StatusCode,
+    version: Option<String>,
+    body: T,
+}
+
+impl<T> Object<T> {
+    fn ok(version: Option<String>, body: T) -> Self {
+        Self { status: StatusCode::OK, version, body }
+    }
+    fn with(status: StatusCode, version: Option<String>, body: T) -> Self {
+        Self { status, version, body }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Object<T> {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(value) = self.version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+            response.headers_mut().insert(ETAG, value);
+        }
+        response
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Object<T> {
+    type Inner = T;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<DocResponse> {
+        Json::<T>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Vec<(Option<DocStatus>, DocResponse)> {
+        Json::<T>::inferred_responses(ctx, operation)
+    }
+}
+
+type ObjectResult<T> = ApiResult<Object<T>>;

@@ -111,6 +111,7 @@ pub fn case_of(reason: Reason) -> Option<Case> {
         Reason::EdgeUnreachable => Case::EdgeUnreachable,
         Reason::RouteRejected | Reason::RoutePending | Reason::ProbeFailed | Reason::NoBackends => Case::DomainNotRouted,
         Reason::Deleting | Reason::DeletionBlocked => Case::Deleting,
+        Reason::Paused => Case::Paused,
         Reason::InternalError | Reason::SettingMissing | Reason::Unavailable => Case::Other,
         _ => return None,
     })
@@ -217,7 +218,7 @@ fn not_looked_at(facts: &Facts<'_>) -> Found {
 /// What shows that the app is ready: every condition that has something to say.
 fn proof(facts: &Facts<'_>, ready: &Condition) -> Vec<Link> {
     let mut chain = vec![link(ready, None)];
-    for kind in [ConditionType::Healthy, ConditionType::Routed] {
+    for kind in [ConditionType::Serving, ConditionType::Healthy, ConditionType::Routed] {
         chain.extend(condition(&facts.status.conditions, kind).map(|told| link(told, None)));
     }
     chain.extend(paused(facts).map(|told| link(told, None)));
@@ -273,9 +274,9 @@ fn causes(all: &[Condition]) -> impl Iterator<Item = &Condition> {
     in_order.filter_map(|kind| condition(all, kind)).filter(|told| told.status != ConditionStatus::True)
 }
 
-/// The condition that says that the app is paused, while it is. Known by its word: it comes from another part.
+/// The condition that says that the app is paused, while it is.
 fn paused<'a>(facts: &'a Facts<'_>) -> Option<&'a Condition> {
-    facts.status.conditions.iter().find(|told| told.kind.to_string() == "Paused" && told.status == ConditionStatus::True)
+    condition(&facts.status.conditions, ConditionType::Paused).filter(|told| told.status == ConditionStatus::True)
 }
 
 fn link(told: &Condition, node: Option<String>) -> Link {

@@ -239,7 +239,7 @@ fn a_reason_that_says_what_is_wrong_has_a_case() {
         "RouteLive",
         "NoRoutes",
         "Maintenance",
-        "Serving", "MixedRevisions",
+        "Serving", "MixedRevisions", "NotPaused",
         "Running",
         "RollingOut",
         "RolloutFailed",

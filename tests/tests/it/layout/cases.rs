@@ -19,5 +19,7 @@ fn every_case_of_why_has_a_section_of_its_own() {
         assert!(text.split_whitespace().count() >= 15, "{heading} explains nothing");
     }
     // What answers point to is such a section.
-    assert!(Case::ALL.iter().all(|case| case.page().split_once('#').is_some_and(|(page, anchor)| page == PAGE && headings.contains(anchor))));
+    assert!(
+        Case::ALL.iter().all(|case| case.page().split_once('#').is_some_and(|(page, anchor)| page == PAGE && headings.contains(anchor)))
+    );
 }
