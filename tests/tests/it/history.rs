@@ -274,7 +274,11 @@ async fn a_rollback_brings_back_image_variables_secret_domain_scale_and_processe
     assert_eq!(platform.get("two.example.com", "/").await?.0, 404);
     platform.until("shop", Duration::from_secs(20), "ready", is_ready).await?;
     platform.until_done("shop").await?;
-    assert_eq!(platform.dockerd.running_containers().await?, 3, "two web tasks and a worker");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while platform.dockerd.running_containers().await? != 3 {
+        ensure!(Instant::now() < deadline, "it is not two web tasks and a worker that run");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     let shown = ok(&platform, &["show", "app/shop", "--revision", "2"]).await?;
     assert!(shown.contains("two.example.com") && !shown.contains("the second"), "{shown}");
 

@@ -312,7 +312,8 @@ fn next_of_presence(desired: &Desired, model: &Model, process: &ProcessName, tar
     }
 }
 
-/// The route lists the new release at once, and drops the old ones when the new one carries the load.
+/// The route lists the new release once a task of it has answered for a moment (at once when nothing else answers), and
+/// drops the old ones when the new one carries the load. What has failed gets no requests while anything else answers.
 fn next_of_route(desired: &Desired, model: &Model) -> Option<Step> {
     let Some((process, _, _)) = desired.target.spec.routed_process() else {
         return model.route.as_ref().map(|_| Step::WithdrawRoute);
@@ -324,18 +325,35 @@ fn next_of_route(desired: &Desired, model: &Model) -> Option<Step> {
     if !carries_load && model.route.as_ref().is_some_and(|route| route.process != *process) {
         return None;
     }
-    let mut releases = vec![target.release.clone()];
-    if !carries_load {
-        let still_serving = model.others(process, &target.release).filter(|(_, service)| service.replicas > 0);
-        releases.extend(still_serving.map(|((_, release), _)| release.clone()));
-    }
-    releases.sort();
+    let releases = routed_releases(desired, model, (process, target), current, carries_load);
     let previous_too = releases.len() > 1;
     let route = desired.route(releases);
     if model.route == route {
         return None;
     }
     Some(route.map_or(Step::WithdrawRoute, |route| Step::PublishRoute { route: Box::new(route), previous_too }))
+}
+
+/// Releases whose tasks get requests now, sorted.
+fn routed_releases(
+    desired: &Desired,
+    model: &Model,
+    (process, target): (&ProcessName, &ProcessTarget),
+    current: &ServiceModel,
+    carries_load: bool,
+) -> Vec<String> {
+    let others = || model.others(process, &target.release).filter(|(_, service)| service.replicas > 0);
+    let alone = carries_load || (desired.is_reverting() && current.ready > 0);
+    let mut releases = Vec::new();
+    // A task that dies right after its first answer would take the requests along that it just got.
+    if alone || current.settled > 0 || !others().any(|(_, service)| service.ready > 0) {
+        releases.push(target.release.clone());
+    }
+    if !alone {
+        releases.extend(others().map(|((_, release), _)| release.clone()));
+    }
+    releases.sort();
+    releases
 }
 
 /// Scales the release up and the old ones down, never below the wanted number of ready tasks.

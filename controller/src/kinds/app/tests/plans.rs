@@ -47,8 +47,8 @@ fn a_restart_is_a_rollout_of_that_process_alone_with_the_same_image() {
     let spec = spec(json!({"image": "acme/shop:1", "processes": {"web": {"port": 8080, "replicas": 2}, "worker": {}}}));
     assert_snapshot!(lines(&World::of(spec).resolved().running().then_restarted("web").plan()), @r"
     create service web: 1 of 2 replicas of acme/shop:1
-    route shop-acme.apps.localhost to web (previous release too)
     [waiting for web: 0 of 2 tasks are ready]
+    route shop-acme.apps.localhost to web (previous release too)
     scale the previous release of web from 2 to 1
     scale web from 1 to 2
     [waiting for web: 1 of 2 tasks are ready]
@@ -81,8 +81,8 @@ fn a_new_image_replaces_tasks_one_by_one_and_the_edge_goes_first() {
     assert_snapshot!(lines(&World::of(web(2)).resolved().running().then(next).plan()), @r"
     resolve image acme/shop:2
     create service web: 1 of 2 replicas of acme/shop:2
-    route shop-acme.apps.localhost to web (previous release too)
     [waiting for web: 0 of 2 tasks are ready]
+    route shop-acme.apps.localhost to web (previous release too)
     scale the previous release of web from 2 to 1
     scale web from 1 to 2
     [waiting for web: 1 of 2 tasks are ready]
