@@ -1,13 +1,15 @@
 //! App: an image run as processes behind the edge.
 //!
 //! `observe` reads, `plan` decides, `apply` does one step, `status` tells. `desired`, `render`, `model`,
-//! `simulate`, `causes` and `verdict` are the pure parts between them; `reconcile` ties them together and
+//! `simulate`, `causes`, `drift` and `verdict` are the pure parts between them; `reconcile` ties them together and
 //! is the only place that knows the order.
 
 pub mod apply;
 pub mod causes;
 pub mod desired;
+pub mod drift;
 pub mod index;
+pub mod ledger;
 pub mod model;
 pub mod names;
 pub mod observe;
