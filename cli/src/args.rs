@@ -123,8 +123,19 @@ pub enum Command {
     Import(cmd::import::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
-    /// Keep addresses and tokens of servers
-    Context(cmd::context::Args),
+    /// Keep a server's address and a token, after checking both
+    Login(cmd::login::Args),
+    /// Forget the token of a context
+    Logout(cmd::login::LogoutArgs),
+    /// Choose among servers: list, use, set, rename, delete
+    #[command(visible_alias = "context")]
+    Contexts(cmd::contexts::Args),
+    /// Make, list and revoke tokens
+    #[command(visible_alias = "token")]
+    Tokens(cmd::tokens::Args),
+    /// Make, list and delete organizations
+    #[command(visible_alias = "org")]
+    Orgs(cmd::orgs::Args),
     /// Show whose token is used and what it may do
     Whoami(cmd::whoami::Args),
     /// Show the versions of this program and of the server

@@ -13,6 +13,7 @@ mod manifest;
 mod moment;
 mod output;
 mod resource;
+mod sort;
 mod watch;
 
 use std::process::ExitCode;

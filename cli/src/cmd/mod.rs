@@ -2,7 +2,7 @@
 
 pub mod apply;
 pub mod completion;
-pub mod context;
+pub mod contexts;
 pub mod create;
 pub mod delete;
 pub mod describe;
@@ -12,7 +12,9 @@ pub mod explain;
 pub mod get;
 pub mod history;
 pub mod import;
+pub mod login;
 pub mod logs;
+pub mod orgs;
 pub mod plan;
 pub mod restart;
 pub mod rollback;
@@ -23,6 +25,7 @@ pub mod settings;
 pub mod show;
 pub mod status;
 pub mod stop;
+pub mod tokens;
 pub mod version;
 pub mod wait;
 pub mod whoami;
@@ -154,7 +157,11 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Version(args) => version::run(session, args).await,
         Command::Status(args) => status::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
-        Command::Context(args) => context::run(args, &cli.globals),
+        Command::Contexts(args) => contexts::run(args, &cli.globals),
+        Command::Login(args) => login::run(args, &cli.globals).await,
+        Command::Logout(args) => login::logout(args, &cli.globals),
+        Command::Tokens(args) => tokens::run(&session()?, args).await,
+        Command::Orgs(args) => orgs::run(&session()?, args).await,
         Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),

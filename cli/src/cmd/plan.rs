@@ -92,6 +92,7 @@ fn show(plan: &PlanResponse) -> Result<()> {
         None => " (not observed yet)".to_owned(),
     };
     let mut text = format!("{} {action}{}\n", paint(BOLD, &format!("app/{}", plan.name)), paint(DIM, &observed));
+    text.push_str(&super::diff::shown(&plan.changes));
     if plan.steps.is_empty() {
         text.push_str("  nothing to do\n");
     }

@@ -4,7 +4,7 @@ use api_types::{Kind, OrgName, SettingSpec};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::get::rendered;
+use super::get::{Shape, rendered};
 use super::{Session, items, typed};
 use crate::client::routes;
 use crate::errors::Result;
@@ -67,12 +67,12 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         What::List { output: format } => {
             let list: Value = session.client.get(routes::SETTINGS, &[]).await?;
             let list: Vec<Value> = items(&list).cloned().collect();
-            output::print(&rendered(Kind::Setting, &list, format, false)?)
+            output::print(&rendered(Kind::Setting, &list, Shape::new(format, false))?)
         }
         What::Get { key, output: format } => {
             let object = session.object(Kind::Setting, &org, &key).await?;
             match format {
-                Some(format) => output::print(&rendered(Kind::Setting, &[object], format, true)?),
+                Some(format) => output::print(&rendered(Kind::Setting, &[object], Shape::new(format, true))?),
                 None => output::line(&plain(object.pointer("/spec/value").unwrap_or(&Value::Null))),
             }
         }
