@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn something_new_is_told_field_by_field_without_its_secrets() {
-        let spec = spec(json!({"image": "a:1", "secrets": {"KEY": "hunter2"}, "processes": {"web": {"port": 80, "resources": {"cpu": "1"}}}}));
+        let spec =
+            spec(json!({"image": "a:1", "secrets": {"KEY": "hunter2"}, "processes": {"web": {"port": 80, "resources": {"cpu": "1"}}}}));
         let none = BTreeMap::new();
         let all = created(&Content { spec: &spec, secret_versions: &none, resolved_image: None, restarts: &NO_RESTARTS });
         let lines: Vec<String> = all.iter().map(ToString::to_string).collect();

@@ -54,7 +54,7 @@ impl SortKey {
             return Err(CliError::Usage(format!("none of these objects has the field {path}; -o yaml shows what they have")));
         }
         list.sort_by(|a, b| match self {
-            Self::Age => text(b, "/metadata/creationTimestamp").cmp(&text(a, "/metadata/creationTimestamp")),
+            Self::Age => text(b, "/metadata/creationTimestamp").cmp(text(a, "/metadata/creationTimestamp")),
             Self::Status => state(a).cmp(&state(b)),
             Self::Field(pointer) => compare(a.pointer(pointer), b.pointer(pointer)),
         });
@@ -97,9 +97,7 @@ mod tests {
 
     #[test]
     fn objects_are_ordered_by_words_and_by_fields() {
-        let app = |name: &str, day: u32, weight: Value| {
-            json!({"metadata": {"name": name, "creationTimestamp": format!("2026-11-{day:02}T00:00:00Z")}, "spec": {"weight": weight}})
-        };
+        let app = |name: &str, day: u32, weight: Value| json!({"metadata": {"name": name, "creationTimestamp": format!("2026-11-{day:02}T00:00:00Z")}, "spec": {"weight": weight}});
         let all = [app("b", 1, json!(10)), app("c", 3, Value::Null), app("a", 2, json!(9))];
         let order = |key: &str| {
             let mut list: Vec<Value> = all.to_vec();

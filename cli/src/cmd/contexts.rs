@@ -204,7 +204,9 @@ mod tests {
         let context = |url: &str| Context { url: Some(url.to_owned()), ..Context::default() };
         let contexts = [("a".to_owned(), context("http://a")), ("b".to_owned(), context("http://b"))].into();
         let mut config = Config { current_context: Some("a".to_owned()), contexts };
-        assert!(rename(&mut config, "a", "b").is_err() && rename(&mut config, "x", "y").is_err() && rename(&mut config, "a", "c d").is_err());
+        assert!(
+            rename(&mut config, "a", "b").is_err() && rename(&mut config, "x", "y").is_err() && rename(&mut config, "a", "c d").is_err()
+        );
         rename(&mut config, "a", "c").expect("free");
         assert_eq!(config.current_context.as_deref(), Some("c"));
         assert_eq!(config.contexts.keys().collect::<Vec<_>>(), ["b", "c"]);

@@ -78,7 +78,8 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         if args.all_orgs {
             return Err(CliError::Usage("events are shown of one organization; name it with --org".to_owned()));
         }
-        let mut list: Vec<Value> = items(&session.client.get(&routes::events(&session.org().await?), &args.query()).await?).cloned().collect();
+        let mut list: Vec<Value> =
+            items(&session.client.get(&routes::events(&session.org().await?), &args.query()).await?).cloned().collect();
         sorted(&mut list, args.sort_by.as_ref())?;
         return output::print(&text_of::<Event>(&list, shape)?);
     }

@@ -162,8 +162,14 @@ async fn all(session: &Session, org: Option<&OrgName>) -> Result<Vec<TokenInfo>>
 
 fn created(made: &TokenCreated) -> Result<()> {
     let scope = made.info.org.as_ref().map_or_else(|| "the whole platform".to_owned(), |org| format!("the organization {org}"));
-    let end = made.info.expires_at.map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {}", end.format("%Y-%m-%d %H:%M UTC")));
-    output::note(&format!("token {} ({}): {} of {scope}, good {end}. It is shown this once:\n", made.info.name, made.info.id, word(made.info.role)));
+    let end =
+        made.info.expires_at.map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {}", end.format("%Y-%m-%d %H:%M UTC")));
+    output::note(&format!(
+        "token {} ({}): {} of {scope}, good {end}. It is shown this once:\n",
+        made.info.name,
+        made.info.id,
+        word(made.info.role)
+    ));
     output::line(&made.token)
 }
 
