@@ -49,10 +49,10 @@ pub struct Globals {
     #[arg(long, global = true, env = "SKYSWARM_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<SecretString>,
     /// Organization [default: the token's own, else the context's, else "default"]
-    #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "NAME")]
+    #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "ORG")]
     pub org: Option<String>,
     /// Context from the configuration file
-    #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "NAME")]
+    #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "CONTEXT")]
     pub context: Option<String>,
     /// No colours; the variable NO_COLOR does the same
     #[arg(long, global = true)]
@@ -142,6 +142,11 @@ pub enum Command {
     Version(cmd::version::Args),
     /// Write a completion script for a shell
     Completion(cmd::completion::Args),
+    /// Write manual pages
+    Man(cmd::man::Args),
+    /// Write the reference of the command line
+    #[command(hide = true)]
+    Reference(cmd::reference::Args),
     /// Write the JSON Schemas of all kinds
     #[command(hide = true)]
     Schemas(cmd::schemas::Args),

@@ -65,18 +65,21 @@ enum What {
     #[command(after_help = EXAMPLES_USE)]
     Use {
         /// Its name
+        #[arg(value_name = "CONTEXT")]
         name: String,
     },
     /// Add or change a context, with --url, --token and --org; the first one becomes the current one
     #[command(after_help = EXAMPLES_SET)]
     Set {
         /// Its name
+        #[arg(value_name = "CONTEXT")]
         name: String,
     },
     /// Give a context another name
     #[command(after_help = EXAMPLES_RENAME)]
     Rename {
         /// Its name
+        #[arg(value_name = "CONTEXT")]
         name: String,
         /// Its new name
         to: String,
@@ -85,6 +88,7 @@ enum What {
     #[command(after_help = EXAMPLES_DELETE)]
     Delete {
         /// Its name
+        #[arg(value_name = "CONTEXT")]
         name: String,
     },
 }

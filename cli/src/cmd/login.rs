@@ -48,6 +48,7 @@ pub struct Args {
 #[command(after_help = LOGOUT_EXAMPLES)]
 pub struct LogoutArgs {
     /// Context [default: the current one]
+    #[arg(value_name = "CONTEXT")]
     pub name: Option<String>,
 }
 

@@ -14,8 +14,10 @@ pub mod history;
 pub mod import;
 pub mod login;
 pub mod logs;
+pub mod man;
 pub mod orgs;
 pub mod plan;
+pub mod reference;
 pub mod restart;
 pub mod rollback;
 pub mod scale;
@@ -48,7 +50,11 @@ pub struct Session {
 }
 
 impl Session {
-    fn open(globals: &Globals) -> Result<Self> {
+    /// What flags, environment and context say.
+    ///
+    /// # Errors
+    /// When they do not fit together, or the file of contexts cannot be read.
+    pub fn open(globals: &Globals) -> Result<Self> {
         let given = globals.given()?;
         // Somebody who names everything needs no file, and no home.
         let config = match Config::path() {
@@ -164,6 +170,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Orgs(args) => orgs::run(&session()?, args).await,
         Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
+        Command::Man(args) => man::run(&args),
+        Command::Reference(_) => reference::run(),
         Command::Schemas(args) => schemas::run(&args),
     }
 }

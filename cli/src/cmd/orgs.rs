@@ -61,7 +61,7 @@ enum What {
     #[command(after_help = DELETE_EXAMPLES)]
     Delete {
         /// Their names
-        #[arg(value_name = "NAME", required = true)]
+        #[arg(value_name = "ORG", required = true)]
         names: Vec<OrgName>,
         /// What does not exist is no error
         #[arg(long)]

@@ -25,7 +25,7 @@ A plan is computed from what the controller last observed; nothing is written.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// App as it is stored
-    #[arg(value_name = "NAME", required_unless_present = "files", conflicts_with = "files")]
+    #[arg(value_name = "app/NAME", required_unless_present = "files", conflicts_with = "files")]
     pub name: Option<String>,
     /// File or directory with manifests; - is the standard input. May be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]

@@ -37,6 +37,7 @@ enum What {
     /// Show one setting's value; -o wide explains it
     Get {
         /// Key
+        #[arg(value_name = "SETTING")]
         key: String,
         /// Form of the answer
         #[arg(short, long, value_name = "FORM")]
@@ -45,6 +46,7 @@ enum What {
     /// Change a setting
     Set {
         /// Key
+        #[arg(value_name = "SETTING")]
         key: String,
         /// Value; text, number or true/false, as the setting's type wants it
         #[arg(allow_hyphen_values = true)]
@@ -53,6 +55,7 @@ enum What {
     /// Go back to the default
     Reset {
         /// Key
+        #[arg(value_name = "SETTING")]
         key: String,
     },
 }
