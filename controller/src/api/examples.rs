@@ -218,6 +218,18 @@ pub(super) fn rolled_back() -> Value {
         "dryRun": false,
     })
 }
+pub(super) fn pause_request() -> Value {
+    json!({"for": "2h", "because": "we look at the database"})
+}
+pub(super) fn pause() -> Value {
+    json!({
+        "paused": true, "by": "ada", "because": "we look at the database",
+        "since": "2026-01-31T12:00:00Z", "until": "2026-01-31T14:00:00Z",
+    })
+}
+pub(super) fn no_pause() -> Value {
+    json!({"paused": false})
+}
 pub(super) fn log_line() -> Value {
     json!({"time": "2026-01-31T12:00:05Z", "process": "web", "replica": "web.2", "stream": "stdout", "line": "listening on 8080"})
 }
