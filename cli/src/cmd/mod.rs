@@ -32,6 +32,7 @@ pub mod tokens;
 pub mod version;
 pub mod wait;
 pub mod whoami;
+pub mod why;
 
 use api_types::problem::ProblemKind;
 use api_types::{Kind, OrgName, check};
@@ -165,6 +166,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
         Command::Status(args) => status::run(&session()?, args).await,
+        Command::Why(args) => why::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
         Command::Contexts(args) => contexts::run(args, &cli.globals),
         Command::Login(args) => login::run(args, &cli.globals).await,

@@ -45,6 +45,9 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
         "Events",
         &if events.is_empty() { String::new() } else { indent(&table(events.get(last..).unwrap_or(events), now, Columns::USUAL)) },
     );
+    if word != "Ready" {
+        let _ = writeln!(out, "\n`skyctl why app/{}` says what is wrong, and what to do.", app.metadata.name);
+    }
     out
 }
 
