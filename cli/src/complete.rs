@@ -184,8 +184,7 @@ mod tests {
 
     #[test]
     fn a_half_typed_line_still_tells_the_server() {
-        let line: Vec<String> =
-            ["skyctl", "--url", "http://a", "--org=acme", "get", "app"].iter().map(|word| (*word).to_owned()).collect();
+        let line: Vec<String> = ["skyctl", "--url", "http://a", "--org=acme", "get", "app"].iter().map(|word| (*word).to_owned()).collect();
         let globals = globals(&line);
         assert_eq!((globals.url.as_deref(), globals.org.as_deref()), (Some("http://a"), Some("acme")));
     }
