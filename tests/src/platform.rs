@@ -267,8 +267,12 @@ impl Platform {
 
     /// Kills the proxy without warning.
     pub async fn kill_traefik(&self) -> anyhow::Result<()> {
+        kill9(&self.traefik_pid()?.to_string())
+    }
+
+    /// Process id of the proxy: the child of the server that has its name.
+    pub fn traefik_pid(&self) -> anyhow::Result<i32> {
         let parent = self.server_pid().context("no server")?;
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
         let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         let is_traefik = |pid: &&String| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -276,7 +280,7 @@ impl Platform {
             let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
             name.trim() == "traefik" && parent_of == Some(parent)
         };
-        kill9(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}: {children}"))?)
+        Ok(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}"))?.parse()?)
     }
 
     /// Everything that the platform's database holds, as text.

@@ -249,7 +249,9 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
         chain.extend(task(facts, case));
         return (case, chain);
     }
-    if let Some(paused) = paused(facts) {
+    let pause = paused(facts);
+    // What a pause keeps from being begun has no other cause; what goes wrong meanwhile has.
+    if let Some(paused) = pause.filter(|_| ready.reason == Reason::RollingOut) {
         chain.push(link(paused, None));
         return (Case::Paused, chain);
     }
@@ -262,6 +264,7 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
         let under_way = progress.is_some_and(|told| told.status == ConditionStatus::True);
         return (if under_way { Case::RollingOut } else { case_of(ready.reason).unwrap_or(Case::Other) }, chain);
     };
+    chain.extend(pause.map(|told| link(told, None)));
     chain.push(link(told, None));
     chain.extend(task(facts, case));
     (case, chain)
