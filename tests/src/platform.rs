@@ -283,6 +283,21 @@ impl Platform {
         Ok(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}"))?.parse()?)
     }
 
+    /// Drops what the proxy sends to the provider of its routes, so that it cannot follow; returns what [`Self::mend`] takes.
+    pub async fn cut_provider(&self) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.data_dir.join("edge/traefik.yml"))?;
+        let endpoint = text.lines().find(|line| line.contains("endpoint")).context("no endpoint in traefik.yml")?;
+        let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+        let port = endpoint.rsplit_once("127.0.0.1:").map(|(_, rest)| digits(rest)).context("no port of the provider")?;
+        provider_rule("-I", &port).await?;
+        Ok(port)
+    }
+
+    /// Ends what [`Self::cut_provider`] began.
+    pub async fn mend(&self, port: &str) -> anyhow::Result<()> {
+        provider_rule("-D", port).await
+    }
+
     /// Everything that the platform's database holds, as text.
     pub async fn database_dump(&self) -> anyhow::Result<String> {
         self.database_program("pg_dumpall", &["-l", "skyswarm"]).await
@@ -330,6 +345,15 @@ impl Platform {
     pub fn examples() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
     }
+}
+
+/// Inserts or deletes the rule that drops packets to the provider, in the test's own network namespace.
+async fn provider_rule(flag: &str, port: &str) -> anyhow::Result<()> {
+    ensure!(crate::dockerd::in_lab(), "firewall rules are for a namespace of the test's own");
+    let rule = ["-w", flag, "OUTPUT", "-o", "lo", "-p", "tcp", "--dport", port, "-j", "DROP"];
+    let output = Command::new("iptables").args(rule).output().await?;
+    ensure!(output.status.success(), "iptables: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 fn kill9(pid: &str) -> anyhow::Result<()> {

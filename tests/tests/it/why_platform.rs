@@ -44,6 +44,13 @@ async fn hosts_that_are_taken_unsafe_or_lead_nowhere() -> anyhow::Result<()> {
         assert!(output.stderr.contains("docs/troubleshooting.md#unsafe-host"), "{host}: {output:?}");
     }
     assert!(platform.app("blog").await.is_err());
+    // A proxy that cannot fetch its document goes on with what it has: the new domain is not routed, and that is told.
+    let cut = platform.cut_provider().await?;
+    platform.apply(&app("shop", IMAGE, "  domains: [shop.example.com, new.example.com]\n")).await?;
+    let why = told(&platform, "shop", Case::DomainNotRouted, &["new.example.com", "older version of the route"]).await;
+    platform.mend(&cut).await?;
+    assert!(why?.chain.iter().any(|link| link.about == "Routed"));
+    platform.until_ready("shop").await?;
     // A proxy that does not answer cannot vouch for a route.
     let proxy = platform.traefik_pid()?;
     let stopped = rustix::process::Pid::from_raw(proxy).expect("a pid");

@@ -14,9 +14,12 @@ use api_types::kinds::app::VerdictPhase;
 use api_types::platform::ServerProcess;
 use api_types::why::{Case, Link, Why, Witness};
 use api_types::{AppName, AppSpec, AppStatus, Condition, ConditionStatus, ConditionType, Node, OrgName, Reason};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::platform;
+
+/// How long the proxy may take to follow a rollout before that is told as trouble; usually it is well under a second.
+const PATIENCE: TimeDelta = TimeDelta::seconds(5);
 
 /// What is known of an app when the question is asked.
 #[derive(Debug)]
@@ -257,7 +260,7 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
     }
     // The reason of `Ready` itself comes from the deepest cause, when it has a name of its own.
     let own = case_of(ready.reason).and_then(|case| Some((case, causes(all).find(|told| told.reason == ready.reason)?)));
-    let other = || causes(all).find_map(|told| Some((case_of(told.reason)?, told)));
+    let other = || causes(all).filter(|told| !is_consequence(facts, ready, told)).find_map(|told| Some((case_of(told.reason)?, told)));
     let Some((case, told)) = own.or_else(other) else {
         let progress = condition(all, ConditionType::Progressing);
         chain.extend(progress.map(|told| link(told, None)));
@@ -268,6 +271,15 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
     chain.push(link(told, None));
     chain.extend(task(facts, case));
     (case, chain)
+}
+
+/// Whether a condition is only not good yet: during a rollout the route waits for the tasks, and then for a moment for
+/// the proxy.
+fn is_consequence(facts: &Facts<'_>, ready: &Condition, told: &Condition) -> bool {
+    let is_healthy = condition(&facts.status.conditions, ConditionType::Healthy).is_some_and(|told| told.status == ConditionStatus::True);
+    let is_stalled = facts.status.rollout.is_none_or(|rollout| facts.now - rollout.last_progress_at > PATIENCE);
+    let waits = matches!(told.reason, Reason::RoutePending | Reason::NoBackends | Reason::EdgeUnreachable);
+    ready.reason == Reason::RollingOut && told.kind == ConditionType::Routed && waits && !(is_healthy && is_stalled)
 }
 
 /// Conditions that are not good, in the order in which one depends on the other.
