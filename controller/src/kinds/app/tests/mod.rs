@@ -6,3 +6,4 @@ mod properties;
 mod servings;
 mod statuses;
 mod verdicts;
+mod witnesses;
