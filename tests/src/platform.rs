@@ -195,6 +195,21 @@ impl Platform {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await
     }
 
+    /// The server's metrics as text.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("http://{API}/metrics")).bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Changes a setting.
+    pub async fn put_setting(&self, key: &str, value: serde_json::Value) -> anyhow::Result<()> {
+        let url = format!("http://{API}/v1/settings/{key}");
+        let answer = self.http.put(url).bearer_auth(&self.token).json(&serde_json::json!({"value": value})).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// Waits until an app satisfies `wanted`; fails with its last state after `timeout`.
     pub async fn until(&self, name: &str, timeout: Duration, what: &str, wanted: impl Fn(&App) -> bool) -> anyhow::Result<App> {
         let deadline = Instant::now() + timeout;

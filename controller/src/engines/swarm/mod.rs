@@ -340,7 +340,7 @@ pub enum EngineHint {
     Changed {
         /// `service`, `network`, `secret`, `node` or `container`.
         kind: &'static str,
-        /// Name of a service; else the engine's id.
+        /// Name of a service, network or secret where the engine tells it; else the engine's id.
         name: String,
     },
     /// A container started.
