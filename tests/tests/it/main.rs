@@ -16,3 +16,4 @@ mod ownership;
 mod restarts;
 mod rollout;
 mod why;
+mod why_platform;

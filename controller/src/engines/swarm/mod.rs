@@ -262,6 +262,14 @@ pub struct Network {
     pub name: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether the Swarm has given it a subnet. Until then no task can be on it.
+    #[serde(default = "yes")]
+    pub allocated: bool,
+}
+
+/// Observations of an older release do not say it.
+fn yes() -> bool {
+    true
 }
 
 /// A secret on the engine; its value cannot be read back.

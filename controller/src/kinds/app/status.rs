@@ -50,7 +50,7 @@ use ConditionStatus::{False, True, Unknown};
 /// The status of an app.
 pub fn status(inputs: &Inputs<'_>) -> AppStatus {
     let desired = inputs.desired;
-    let causes = Causes::find(desired, inputs.observed);
+    let causes = Causes::find(desired, inputs.observed, inputs.now);
     let answering = Answering::find(desired, inputs.observed, inputs.model);
     let said = [
         ready(inputs, &causes),
@@ -238,7 +238,7 @@ fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
 
 fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::Scheduled, status, reason, message);
-    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable]) {
+    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable, Reason::AddressPoolExhausted]) {
         return say(False, reason, message);
     }
     if let Some(cause) = &causes.scheduling {
@@ -253,6 +253,9 @@ fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     }
     if missing > 0 {
         return say(Unknown, Reason::Pending, format!("{missing} of {wanted} tasks were not asked for yet"));
+    }
+    if causes.homeless > 0 {
+        return say(Unknown, Reason::Pending, format!("{} of {wanted} tasks have no node yet", causes.homeless));
     }
     say(True, Reason::AllScheduled, "every wanted task has a node".to_owned())
 }

@@ -7,3 +7,4 @@ mod properties;
 mod servings;
 mod statuses;
 mod verdicts;
+mod witnesses;
