@@ -2,9 +2,11 @@
 
 use api_types::quantity::Memory;
 use api_types::{ProcessName, Reason};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::desired::Desired;
 use super::model::Observed;
+use super::names;
 use crate::edge::{Check, Endpoint};
 use crate::engines::swarm::{Service, Task, TaskState, labels};
 
@@ -30,17 +32,31 @@ pub struct Causes {
     pub crashes: u32,
     /// Such tasks that a node refused.
     pub rejections: u32,
+    /// Wanted tasks that have no node yet.
+    pub homeless: u32,
 }
+
+/// How long the Swarm may take to give a network its subnet; usually that is a matter of milliseconds.
+const ALLOCATION: TimeDelta = TimeDelta::seconds(2);
 
 impl Causes {
     /// Looks through the tasks and endpoints of the target's releases.
-    pub fn find(desired: &Desired, observed: &Observed) -> Self {
+    pub fn find(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> Self {
         let mut found = Self::default();
+        let name = names::network(&desired.owner.app, desired.owner.uid);
+        let networks = observed.networks.known().into_iter().flatten();
+        let unallocated = networks.into_iter().any(|network| network.name == name && !network.allocated);
         for (process, target) in &desired.target.processes {
             let services = observed.services.known().into_iter().flatten();
             let Some(service) = services.into_iter().find(|service| service.spec.name == target.service.name) else { continue };
             let limit = desired.target.spec.processes.get(process).and_then(|spec| spec.resources.memory);
             found.look_at(observed, (process, limit), service, |task| counts(desired, service, task));
+            if unallocated && service.created_at + ALLOCATION <= now && found.homeless > 0 {
+                let message = format!(
+                    "the Swarm has no free subnet in its address pool for the network {name}, so task {process}.1 and others cannot start"
+                );
+                found.scheduling = Some(Cause { reason: Reason::AddressPoolExhausted, message });
+            }
         }
         found
     }
@@ -59,6 +75,7 @@ impl Causes {
         for task in tasks {
             let who = describe(observed, process, task);
             let is_new = counts(task);
+            self.homeless += u32::from(task.is_wanted() && task.node_id.is_empty());
             match task.state {
                 TaskState::Rejected => {
                     self.rejections += u32::from(is_new);
