@@ -16,7 +16,7 @@ pub(super) fn unready() -> Value {
     json!({"ok": false, "checks": {"database": "the database does not answer"}})
 }
 pub(super) fn metrics() -> Value {
-    json!("# HELP skyswarm_api_requests Requests by route template and status class.\n# TYPE skyswarm_api_requests counter\n# EOF\n")
+    json!("# HELP skyswarm_leader 1 while this process leads.\n# TYPE skyswarm_leader gauge\nskyswarm_leader 1\n")
 }
 pub(super) fn document_head() -> Value {
     json!({"openapi": "3.1.0", "info": {"title": "Skyswarm", "version": env!("CARGO_PKG_VERSION")}, "paths": {}})

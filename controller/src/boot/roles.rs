@@ -25,6 +25,7 @@ use super::preflight::{self, EngineNeed, Listener, Needs};
 use super::signals;
 use super::sources::EngineReady;
 use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck};
+use crate::engines::swarm::metrics::EngineMetrics;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::swarm::{EngineResult, SwarmEngine, SwarmInit};
 use crate::engines::traefik::binary;
@@ -171,6 +172,7 @@ async fn engine(args: &EngineArgs, core: &Core) -> anyhow::Result<Arc<dyn SwarmE
     let options = EngineOptions {
         registry_deadline: settings.registry_timeout(),
         writes_per_second: settings.swarm_writes_per_second(),
+        metrics: core.metrics.register(EngineMetrics::register),
         ..EngineOptions::default()
     };
     let engine: EngineResult<_> = DockerSwarm::connect(&args.docker_host, options);

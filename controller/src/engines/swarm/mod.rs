@@ -8,6 +8,7 @@ mod bucket;
 mod classify;
 mod convert;
 pub mod fake;
+pub mod metrics;
 pub mod real;
 
 use std::collections::BTreeMap;

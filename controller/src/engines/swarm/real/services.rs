@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bollard::models;
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
 
-use super::{DockerSwarm, EngineError, EngineResult, Service, ServiceSpec, Target, Task, labels, list_filter, raw};
+use super::{Call, DockerSwarm, EngineError, EngineResult, Service, ServiceSpec, Target, Task, labels, list_filter, raw};
 use crate::engines::swarm::convert::{self, References};
 
 /// Service ids per request: a filter travels in the URL.
@@ -28,8 +28,8 @@ impl DockerSwarm {
     async fn raw_services(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Service>> {
         let options = ListServicesOptions { filters: Some(filters.clone()), ..Default::default() };
         let target = Target::of("service list");
-        match self.read(&target, self.docker().list_services(Some(options))).await {
-            Err(error) if raw::is_unreadable(&error) => self.list_leniently(&target, "/services", &filters).await,
+        match self.read(Call::ServiceList, &target, self.docker().list_services(Some(options))).await {
+            Err(error) if raw::is_unreadable(&error) => self.list_leniently(Call::ServiceList, &target, "/services", &filters).await,
             other => other,
         }
     }
@@ -38,14 +38,14 @@ impl DockerSwarm {
         let refs = self.references(spec).await?;
         let rendered = convert::service_to_engine(spec, &refs)?;
         let target = Target::new("service", &spec.name);
-        let created = self.write(&target, self.docker().create_service(rendered, None)).await?;
+        let created = self.write(Call::ServiceCreate, &target, self.docker().create_service(rendered, None)).await?;
         created.id.ok_or_else(|| no_id(&target))
     }
 
     pub(super) async fn update_service(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()> {
         let target = Target::new("service", &spec.name);
         let options = InspectServiceOptions::default();
-        let current = self.read(&target, self.docker().inspect_service(id, Some(options))).await?;
+        let current = self.read(Call::ServiceInspect, &target, self.docker().inspect_service(id, Some(options))).await?;
         let at = current.version.as_ref().and_then(|version| version.index).unwrap_or(0);
         if at != version {
             // What we would start from is not what the caller looked at.
@@ -59,7 +59,7 @@ impl DockerSwarm {
             message: format!("version {version} is larger than the client can send"),
         })?;
         let options = UpdateServiceOptions { version, ..Default::default() };
-        self.write(&target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
+        self.write(Call::ServiceUpdate, &target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
     }
 
     /// Looks up what a spec refers to by name.
@@ -116,8 +116,8 @@ impl DockerSwarm {
     async fn raw_tasks(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Task>> {
         let target = Target::of("task list");
         let options = ListTasksOptions { filters: Some(filters.clone()) };
-        match self.read(&target, self.docker().list_tasks(Some(options))).await {
-            Err(error) if raw::is_unreadable(&error) => self.list_leniently(&target, "/tasks", &filters).await,
+        match self.read(Call::TaskList, &target, self.docker().list_tasks(Some(options))).await {
+            Err(error) if raw::is_unreadable(&error) => self.list_leniently(Call::TaskList, &target, "/tasks", &filters).await,
             other => other,
         }
     }
