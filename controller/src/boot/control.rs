@@ -16,6 +16,7 @@ use super::sources::{StoredEvents, StoredLease};
 use crate::engines::swarm::SwarmEngine;
 use crate::kinds::app::AppIndex;
 use crate::kinds::app::apply::Executor;
+use crate::kinds::app::metrics::AppMetrics;
 use crate::kinds::app::observe::Observer;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::node::NodeReconciler;
@@ -105,6 +106,7 @@ impl Control {
             clock: core.clock.clone(),
             settings: core.settings(),
             events: Arc::new(move |event| events.record(event)) as EventSender,
+            metrics: core.metrics.register(AppMetrics::register),
             edge: edge_url,
             https_port: edge.https_port,
             quiet_until: quiet_until.clone(),

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::datadir::DataDir;
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::settings::Settings;
+use crate::store::metrics::PoolCounts;
 use crate::store::{NewToken, Store, StoreError, WriteContext};
 use crate::telemetry::MetricsRegistry;
 
@@ -49,7 +50,9 @@ impl Core {
         let (settings, _) = watch::channel(Arc::new(settings));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
-        Ok(Self { id, host, store, clock, entropy, metrics: MetricsRegistry::new(), settings })
+        let metrics = MetricsRegistry::new();
+        metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
+        Ok(Self { id, host, store, clock, entropy, metrics, settings })
     }
 
     /// The settings, as they are now and change.

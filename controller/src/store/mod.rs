@@ -22,6 +22,7 @@ mod events;
 mod glance;
 mod heartbeats;
 mod leases;
+pub mod metrics;
 mod nodes;
 mod observations;
 mod organizations;

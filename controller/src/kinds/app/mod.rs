@@ -8,6 +8,7 @@ pub mod apply;
 pub mod causes;
 pub mod desired;
 pub mod index;
+pub mod metrics;
 pub mod model;
 pub mod names;
 pub mod observe;

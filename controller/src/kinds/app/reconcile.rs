@@ -16,6 +16,7 @@ use super::apply::{ApplyError, Executor};
 use super::causes::Cause;
 use super::desired::{self, Desired};
 use super::index::AppIndex;
+use super::metrics::AppMetrics;
 use super::model::{Model, Observed};
 use super::observe::Observer;
 use super::plan::{self, Gate, Step};
@@ -48,6 +49,8 @@ pub struct AppReconciler {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Where events go.
     pub events: EventSender,
+    /// What is counted.
+    pub metrics: AppMetrics,
     /// Scheme and port of the edge, for URLs.
     pub edge: (&'static str, u16),
     /// Port of the edge for HTTPS, when it has one.
@@ -96,7 +99,9 @@ impl Reconciler for AppReconciler {
     }
 
     async fn keys(&self) -> Result<Vec<AppKey>, BoxError> {
-        Ok(self.store.app_keys_all().await?)
+        let keys = self.store.app_keys_all().await?;
+        self.metrics.keep(&keys);
+        Ok(keys)
     }
 
     async fn dirty_keys(&self) -> Result<Vec<AppKey>, BoxError> {
@@ -136,6 +141,7 @@ impl AppReconciler {
             self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
             if *step == Step::Finalize {
                 self.index.remove(&rows.record);
+                self.metrics.forget(key);
                 return Ok(Outcome::done());
             }
         }
@@ -186,6 +192,7 @@ impl AppReconciler {
         let verdict = &look.judgement.verdict;
         let (uid, generation) = (rows.record.uid, rows.record.generation);
         self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
+        self.metrics.judged(verdict, &look.judgement.rollout);
         let (event_type, text) = match verdict.phase {
             VerdictPhase::Failed => {
                 (EventType::Warning, format!("generation {generation} failed: {}", verdict.message.as_deref().unwrap_or("")))
@@ -213,6 +220,7 @@ impl AppReconciler {
             https_port: self.https_port,
             now: self.clock.now(),
         });
+        self.metrics.saw(&AppKey { org: rows.record.org.clone(), name: rows.record.name.clone() }, &status.conditions);
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
         if look.failure.is_none() {
             match serde_json::to_value(&look.observed) {
@@ -284,6 +292,7 @@ impl AppReconciler {
             verdict.phase = VerdictPhase::Failed;
             (verdict.reason, verdict.message, verdict.time) = (Some(reason), Some(message.clone()), self.clock.now());
             self.store.revision_verdict_put(rows.record.uid, rows.record.generation, &verdict, epoch).await?;
+            self.metrics.judged(&verdict, &look.judgement.rollout);
             self.event(desired, EventType::Warning, &reason.to_string(), format!("generation {} failed: {message}", desired.generation));
             return Ok(None);
         }
