@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 First steps:
   skyctl apply -f app.yaml --wait      apply a manifest and watch the rollout
   skyctl get apps                      what runs, and where it answers
-  skyctl describe app shop             why it is as it is
+  skyctl describe app shop             all that is known of it
+  skyctl why app/shop                  what is wrong, since when, and what to do
   skyctl logs shop -f                  what it says
   skyctl scale shop web=3 --wait       more of it
 
@@ -97,6 +98,8 @@ pub enum Command {
     Scale(cmd::scale::Args),
     /// Explain the fields of a manifest
     Explain(cmd::explain::Args),
+    /// Say why an app is not ready, and what to do
+    Why(cmd::why::Args),
     /// Show the platform at a glance
     Status(cmd::status::Args),
     /// Set variables, secrets or the image
@@ -109,6 +112,10 @@ pub enum Command {
     Stop(cmd::stop::StopArgs),
     /// Start a stopped app
     Start(cmd::stop::StartArgs),
+    /// Write nothing for an app for a while
+    Pause(cmd::pause::Args),
+    /// End the pause of an app
+    Resume(cmd::pause::ResumeArgs),
     /// Read the logs of all replicas
     Logs(cmd::logs::Args),
     /// List what happened

@@ -73,6 +73,9 @@ pub enum CliError {
     /// A comparison could not be made: told apart from [`CliError::Differs`] by its exit code.
     #[error(transparent)]
     Uncompared(Box<CliError>),
+    /// An app is not ready; why is printed already. Not an error, but an exit code.
+    #[error("the app is not ready")]
+    NotReady,
     /// Whoever read the output has gone away. Not an error for anybody.
     #[error("the output was closed")]
     Closed,
@@ -114,7 +117,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Closed => 0,
-            Self::Differs => 1,
+            Self::Differs | Self::NotReady => 1,
             Self::Uncompared(error) => error.exit_code().max(2),
             Self::Failed(_) | Self::Io { .. } | Self::Protocol { .. } => 1,
             Self::Usage(_) | Self::Manifests(_) => 2,
@@ -158,7 +161,7 @@ impl CliError {
     /// The whole error for a person: one paragraph, its causes, and the hint.
     pub fn report(&self) -> String {
         match self {
-            Self::Differs => return String::new(),
+            Self::Differs | Self::NotReady => return String::new(),
             Self::Uncompared(error) => return error.report(),
             _ => {}
         }

@@ -13,6 +13,7 @@ pub mod get;
 pub mod history;
 pub mod import;
 pub mod logs;
+pub mod pause;
 pub mod plan;
 pub mod restart;
 pub mod rollback;
@@ -26,6 +27,7 @@ pub mod stop;
 pub mod version;
 pub mod wait;
 pub mod whoami;
+pub mod why;
 
 use api_types::problem::ProblemKind;
 use api_types::{Kind, OrgName, check};
@@ -144,6 +146,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Restart(args) => restart::run(&session()?, args).await,
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
+        Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Resume(args) => pause::resume(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,
         Command::Wait(args) => wait::run(&session()?, args).await,
@@ -153,6 +157,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
         Command::Status(args) => status::run(&session()?, args).await,
+        Command::Why(args) => why::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
         Command::Import(args) => import::run(&args),

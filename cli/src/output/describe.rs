@@ -45,6 +45,9 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
         "Events",
         &if events.is_empty() { String::new() } else { indent(&table(events.get(last..).unwrap_or(events), now, false)) },
     );
+    if word != "Ready" {
+        let _ = writeln!(out, "\n`skyctl why app/{}` says what is wrong, and what to do.", app.metadata.name);
+    }
     out
 }
 
@@ -52,7 +55,8 @@ fn generations(app: &App) -> String {
     let mut text = app.metadata.generation.unwrap_or(0).to_string();
     if let Some(status) = &app.status {
         let _ = write!(text, " (observed {}", status.observed_generation);
-        if let Some(serving) = status.serving_generation {
+        let serving = super::kinds::serving(status);
+        if !serving.is_empty() {
             let _ = write!(text, ", serving {serving}");
         }
         if let Some(proven) = status.proven_generation {

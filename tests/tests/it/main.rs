@@ -14,3 +14,4 @@ mod layout;
 mod ownership;
 mod restarts;
 mod rollout;
+mod why;
