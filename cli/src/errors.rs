@@ -145,9 +145,7 @@ impl CliError {
             }
             Self::Protocol { .. } => Some("check SKYSWARM_URL; is a proxy or another server in between?".to_owned()),
             Self::Problem(problem) => match problem.kind {
-                ProblemKind::Unauthorized => Some(
-                    "set SKYSWARM_TOKEN to a valid token, or keep one with: skyctl context set NAME --url URL --token TOKEN".to_owned(),
-                ),
+                ProblemKind::Unauthorized => Some("set SKYSWARM_TOKEN to a valid token, or keep one with: skyctl login URL".to_owned()),
                 ProblemKind::Forbidden => Some("`skyctl whoami` shows what the token may do".to_owned()),
                 ProblemKind::Conflict => {
                     Some("read the object again (`skyctl get KIND NAME -o yaml`) and repeat the change on it".to_owned())

@@ -182,6 +182,7 @@ pub(super) fn apply_response() -> Value {
 pub(super) fn plan() -> Value {
     json!({
         "name": "shop", "action": "configured", "observedAt": "2026-01-31T12:00:20Z",
+        "changes": [{"path": "spec.image", "before": "registry.example/shop:1.3", "after": "registry.example/shop:1.4"}],
         "steps": [
             {"action": "CreateService", "description": "create service shop-c0de0002-web-1a2b3c4 with 1 replica"},
             {"action": "ScaleService", "description": "scale service shop-c0de0002-web-9f8e7d6 from 2 to 1"},
