@@ -47,8 +47,7 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
                 let text = Some(json_schema!({"type": "string"}));
                 add_response(op.inner_mut(), 200, response("Metrics as text.", exposition::PROMETHEUS, text));
                 let long = "For Prometheus, in its text format, or as OpenMetrics where `Accept` asks for that.";
-                describe(op, Tag::Server, "metrics", "Metrics", long)
-                    .answer_example(200, examples::metrics())
+                describe(op, Tag::Server, "metrics", "Metrics", long).answer_example(200, examples::metrics())
             }),
         )
         .api_route(

@@ -72,8 +72,7 @@ calls! {
 }
 
 /// Every value of the label `result`, `ok` first.
-const RESULTS: [&str; 9] =
-    ["ok", "not_found", "out_of_sequence", "name_taken", "in_use", "invalid", "not_manager", "unreachable", "other"];
+const RESULTS: [&str; 10] = ["ok", "not_found", "out_of_sequence", "name_taken", "in_use", "invalid", "not_manager", "unreachable", "denied", "other"];
 
 fn result_of<T>(result: &EngineResult<T>) -> &'static str {
     match result {
@@ -85,6 +84,7 @@ fn result_of<T>(result: &EngineResult<T>) -> &'static str {
         Err(EngineError::Invalid { .. }) => "invalid",
         Err(EngineError::NotManager { .. }) => "not_manager",
         Err(EngineError::Unreachable { .. }) => "unreachable",
+        Err(EngineError::Denied { .. }) => "denied",
         Err(EngineError::Other { .. }) => "other",
     }
 }
