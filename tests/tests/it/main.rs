@@ -5,6 +5,7 @@
 mod bench;
 mod config;
 mod deploy;
+mod drift;
 mod edge_fields;
 mod edge_traefik;
 mod engine_contract;
@@ -15,3 +16,4 @@ mod ownership;
 mod restarts;
 mod rollout;
 mod why;
+mod why_platform;
