@@ -67,7 +67,7 @@ impl Core {
         if self.store.org_list().await?.is_empty() {
             let organization = Organization::new(ObjectMeta::named(FIRST_ORG), OrganizationSpec::default());
             let cx =
-                WriteContext { author: "skyswarm".to_owned(), source: "first start".to_owned(), client: String::new(), dry_run: false };
+                WriteContext { author: "skyswarm".to_owned(), source: "first start".to_owned(), client: String::new(), dry_run: false, adoptions: Vec::new() };
             self.store.apply(&[Manifest::Organization(organization)], &cx).await.context("the first organization cannot be made")?;
         }
         let known = match tokio::fs::read_to_string(data.token_file()).await {

@@ -53,6 +53,7 @@ impl Planner for AppPlanner {
             spec: wanted.clone(),
             secret_versions: secret_versions.clone(),
             restarts: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             status: Default::default(),
         });
         let newest = revisions.iter().find(|revision| revision.generation == record.generation);

@@ -4,6 +4,7 @@
 //! `simulate`, `causes` and `verdict` are the pure parts between them; `reconcile` ties them together and
 //! is the only place that knows the order.
 
+pub mod adopt;
 pub mod apply;
 pub mod causes;
 pub mod desired;

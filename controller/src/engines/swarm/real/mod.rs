@@ -32,8 +32,8 @@ use tokio::sync::OnceCell;
 use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
-    ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
+    ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -217,6 +217,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
         self.labels_of_service(name).await
+    }
+    async fn service_find(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
+        self.foreign_services(wanted).await
     }
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String> {
         self.create_service(spec).await
