@@ -41,12 +41,14 @@ pub enum ConditionType {
     Ready,
     /// Work is under way. `False` with reason `Settled` when there is none.
     Progressing,
+    /// Some revision really answers, this one or an older one; the message says which. `False` when none does.
+    Serving,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they are shown: `Ready` first, then causes.
-    pub const ALL: [Self; 7] =
-        [Self::Ready, Self::Progressing, Self::Accepted, Self::ImagePullable, Self::Scheduled, Self::Healthy, Self::Routed];
+    pub const ALL: [Self; 8] =
+        [Self::Ready, Self::Serving, Self::Progressing, Self::Accepted, Self::ImagePullable, Self::Scheduled, Self::Healthy, Self::Routed];
 }
 
 impl fmt::Display for ConditionType {
@@ -155,6 +157,10 @@ pub enum Reason {
     Available,
     /// The node or object is not available.
     Unavailable,
+
+    // Serving.
+    /// Tasks of more than one revision answer, as during a rollout; the message says how many of each.
+    MixedRevisions,
 }
 
 impl fmt::Display for Reason {

@@ -28,6 +28,8 @@ pub struct Desired {
     pub target: Target,
     /// Releases that were proven to serve, by process; they need no health window again.
     pub proven: BTreeSet<(ProcessName, String)>,
+    /// The generation that these releases are of.
+    pub proven_generation: Option<i64>,
 }
 
 /// One generation, rendered.
@@ -107,6 +109,7 @@ impl Desired {
             hosts,
             target,
             proven: proven_releases,
+            proven_generation: proven.map(|revision| revision.generation),
         }
     }
 
