@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod adopt;
 pub mod apply;
 pub mod completion;
 pub mod context;
@@ -155,6 +156,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Status(args) => status::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
         Command::Context(args) => context::run(args, &cli.globals),
+        Command::Adopt(args) => adopt::run(&session()?, args).await,
         Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
         Command::Schemas(args) => schemas::run(&args),

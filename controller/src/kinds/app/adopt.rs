@@ -37,13 +37,22 @@ pub fn holder(owner: Option<&Owner>, service: &Service) -> Option<String> {
     Some(format!("app {} of the organization {}", label(labels::APP), label(labels::ORG)))
 }
 
+/// One thing in which a service is not what a process says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The field.
+    pub field: &'static str,
+    /// What stands there and here; no value of a variable.
+    pub text: String,
+}
+
 /// In what a service, which runs, is not what a process says; empty when it is. The scale is told apart from the rest, because it
 /// alone changes without a new task template.
-pub fn mismatches(spec: &AppSpec, process: &ProcessSpec, found: &ServiceSpec) -> Vec<String> {
+pub fn mismatches(spec: &AppSpec, process: &ProcessSpec, found: &ServiceSpec) -> Vec<Mismatch> {
     let mut out = Vec::new();
-    let mut differs = |field: &str, there: &str, here: &str| {
+    let mut differs = |field: &'static str, there: &str, here: &str| {
         if there != here {
-            out.push(format!("{field} is {there} there and {here} here"));
+            out.push(Mismatch { field, text: format!("{field} is {there} there and {here} here") });
         }
     };
     let digest = found.image.split_once('@').map(|(_, digest)| digest);
@@ -66,20 +75,41 @@ pub fn mismatches(spec: &AppSpec, process: &ProcessSpec, found: &ServiceSpec) ->
     // Values stay untold: they may be what somebody should have made a secret.
     let wanted: BTreeMap<&EnvKey, &String> = spec.env.iter().chain(&process.env).collect();
     let there = variables(found, process.port);
+    let mut env = |text: String| out.push(Mismatch { field: "env", text });
     for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
-        out.push(format!("env.{key} is there and not here"));
+        env(format!("env.{key} is there and not here"));
     }
     for (key, value) in &wanted {
         match there.get(*key) {
-            None => out.push(format!("env.{key} is here and not there")),
-            Some(found) if found != *value => out.push(format!("env.{key} has another value there")),
+            None => env(format!("env.{key} is here and not there")),
+            Some(found) if found != *value => env(format!("env.{key} has another value there")),
             Some(_) => {}
         }
     }
     if !spec.secrets.is_empty() {
-        out.push("it has none of the app's secrets; add them once it is taken over".to_owned());
+        out.push(Mismatch { field: "secrets", text: "it has none of the app's secrets; add them once it is taken over".to_owned() });
     }
     out
+}
+
+/// Fields of a service that was taken over, which are not as they were then, but for the scale.
+pub fn differences(spec: &AppSpec, process: &ProcessSpec, wanted: &ServiceSpec, found: &ServiceSpec) -> Vec<&'static str> {
+    let marks = wanted.labels.iter().filter(|(key, _)| *key != labels::GENERATION && *key != labels::EPOCH);
+    let marked = marks.into_iter().all(|(key, value)| found.labels.get(key) == Some(value));
+    let mut fields: Vec<&'static str> = (!marked).then_some("labels").into_iter().collect();
+    fields.extend(mismatches(spec, process, found).into_iter().map(|mismatch| mismatch.field));
+    fields.dedup();
+    fields
+}
+
+/// Why a service cannot be taken over as a process, in one line; `None` when it can.
+pub fn refusal(owner: Option<&Owner>, spec: &AppSpec, process: &ProcessSpec, found: &Service) -> Option<String> {
+    if let Some(holder) = holder(owner, found) {
+        return Some(format!("it belongs to {holder}"));
+    }
+    let scale = scale_mismatch(spec, process, &found.spec);
+    let texts: Vec<String> = mismatches(spec, process, &found.spec).into_iter().map(|mismatch| mismatch.text).chain(scale).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// Whether the scale of a service is what the process says.

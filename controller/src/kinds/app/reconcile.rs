@@ -236,7 +236,7 @@ impl AppReconciler {
         let most = if look.judgement.verdict.phase == VerdictPhase::Rolling { 2 } else { 5 };
         let patience = (elapsed / 20).clamp(Duration::from_millis(150), Duration::from_secs(most));
         match gate {
-            Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
+            Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
                 let window = look.desired.target.spec.rollout.health_window.get();
