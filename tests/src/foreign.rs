@@ -12,6 +12,7 @@ use bollard::query_parameters::{InspectServiceOptions, ListTasksOptions, UpdateS
 use tokio::process::Command;
 
 use crate::dockerd::Dockerd;
+use crate::platform::IMAGE;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -26,14 +27,14 @@ impl Dockerd {
         Ok(())
     }
 
-    /// Runs a service of somebody else on a network, with about everything that people set; waits until all its tasks run.
+    /// Runs the sample app as a service of somebody else on a network, behind a published port, with about everything that people set; waits until all its tasks run.
     /// Returns their ids, each with its container's.
     ///
     /// # Errors
     /// When the engine refuses it, or the tasks do not start.
-    pub async fn plant_service(&self, name: &str, image: &str, network: &str, replicas: i64) -> Result<BTreeMap<String, String>> {
+    pub async fn plant_service(&self, name: &str, network: &str, replicas: i64, port: u16) -> Result<BTreeMap<String, String>> {
         let docker = self.docker()?;
-        let image = docker.inspect_image(image).await?.id.context("an image without an id")?;
+        let image = docker.inspect_image(IMAGE).await?.id.context("an image without an id")?;
         let container = TaskSpecContainerSpec {
             image: Some(image),
             env: Some(vec!["GREETING=from before".to_owned(), "VERSION=7".to_owned(), "PORT=8080".to_owned()]),
@@ -65,7 +66,7 @@ impl Dockerd {
             endpoint_spec: Some(EndpointSpec {
                 ports: Some(vec![EndpointPortConfig {
                     target_port: Some(8080),
-                    published_port: Some(if name.len() % 2 == 0 { 18_080 } else { 18_081 }),
+                    published_port: Some(i64::from(port)),
                     publish_mode: Some(EndpointPortConfigPublishModeEnum::INGRESS),
                     ..Default::default()
                 }]),

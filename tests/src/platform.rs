@@ -189,6 +189,14 @@ impl Platform {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Makes a token of an administrator who is limited to an organisation.
+    pub async fn tenant_token(&self, org: &str) -> anyhow::Result<String> {
+        let url = format!("http://{API}/v1/orgs/{org}/tokens");
+        let body = serde_json::json!({"name": "tenant", "role": "admin"});
+        let answer: serde_json::Value = self.http.post(url).bearer_auth(&self.token).json(&body).send().await?.json().await?;
+        Ok(answer["token"].as_str().with_context(|| answer.to_string())?.to_owned())
+    }
+
     /// An app of organisation `default`.
     pub async fn app(&self, name: &str) -> anyhow::Result<App> {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await
