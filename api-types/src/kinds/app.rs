@@ -161,7 +161,7 @@ impl Default for ProcessSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AdoptSpec {
     /// Name of the service.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"), length(max = 63))]
+    #[schemars(length(max = 63))]
     pub service: String,
 }
 

@@ -52,8 +52,8 @@ fn same(_: &mut serde_json::Value) {}
 fn taking_over_is_one_step_and_the_route() {
     insta::assert_snapshot!(lines(&world(foreign(), same).plan()), @"
     take over service shop_web as web, without a restart of a task
-    [waiting for web: 0 of 2 tasks are ready]
     route shop-acme.apps.localhost to web
+    [waiting for web: 0 of 2 tasks are ready]
     ");
 }
 
