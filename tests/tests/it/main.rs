@@ -15,3 +15,4 @@ mod layout;
 mod ownership;
 mod restarts;
 mod rollout;
+mod why;

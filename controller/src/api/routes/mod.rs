@@ -4,10 +4,12 @@
 mod app_change;
 mod app_history;
 mod app_logs;
+mod app_pause;
 mod app_plan;
 mod app_revisions;
 mod app_rollback;
 mod app_scale;
+mod app_why;
 mod apply;
 mod apps;
 mod domains;
@@ -48,6 +50,8 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_revisions::routes())
         .merge(app_rollback::routes())
         .merge(app_logs::routes())
+        .merge(app_why::routes())
+        .merge(app_pause::routes())
         .merge(domains::routes())
         .merge(drafts::routes())
         .merge(nodes::routes())

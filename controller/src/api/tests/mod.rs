@@ -1,5 +1,6 @@
 //! Requests through the whole router into a real PostgreSQL: layers, roles, admission, routes, store.
 
+mod adoption;
 mod apply;
 mod apps;
 mod changes;
@@ -13,6 +14,7 @@ mod roles;
 mod serving;
 mod status;
 mod tokens;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -46,6 +48,9 @@ use crate::store::{AdoptionGrant, AppRecord, CONTROLLER_LEASE, NewToken, Store};
 struct RecordingPlanner(Mutex<Vec<PlanInput>>);
 
 impl Planner for RecordingPlanner {
+    fn witness(&self, observed: &Value, _generation: i64) -> Option<api_types::why::Witness> {
+        serde_json::from_value(observed.get("witness")?.clone()).ok()
+    }
     fn plan(&self, input: PlanInput) -> Vec<PlanStep> {
         let step = |name: &api_types::ProcessName| PlanStep { action: "CreateService".to_owned(), description: format!("create {name}") };
         let steps = input.wanted.processes.keys().map(step).collect();

@@ -7,6 +7,7 @@
 mod bucket;
 mod classify;
 mod convert;
+mod extras;
 pub mod fake;
 mod foreign;
 pub mod real;
@@ -60,6 +61,14 @@ pub enum EngineError {
         /// What was asked.
         what: String,
         /// The engine's words.
+        message: String,
+    },
+    /// The registry wants credentials, or other ones.
+    #[error("the registry does not give out {what}: {message}")]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// The registry's words.
         message: String,
     },
     /// The engine is not a Swarm manager.
@@ -143,6 +152,10 @@ pub struct ServiceSpec {
     pub replicas: u64,
     /// `true` for DNS round robin, `false` for a virtual IP.
     pub dnsrr: bool,
+    /// Settings that somebody else put on the service, by the engine's name, in a few words. Read only: an update without
+    /// any takes them off, one with any leaves them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extras: BTreeMap<String, String>,
 }
 
 /// A Swarm secret mounted as a file.
@@ -346,6 +359,23 @@ pub enum EngineHint {
         /// Container id.
         id: String,
     },
+    /// A container was sent a signal that ends it, by the engine itself or by somebody.
+    ContainerKilled {
+        /// Container id.
+        id: String,
+        /// Name of its service; empty when it is of none.
+        service: String,
+    },
+}
+
+impl EngineHint {
+    /// The container that this is a sign of the end of.
+    pub fn going(&self) -> Option<&str> {
+        match self {
+            Self::ContainerGoing { id } | Self::ContainerKilled { id, .. } => Some(id),
+            Self::Connected | Self::Changed { .. } | Self::ContainerStarted { .. } => None,
+        }
+    }
 }
 
 /// Which log lines are wanted.
@@ -410,9 +440,9 @@ pub trait SwarmEngine: Send + Sync + 'static {
     async fn service_find(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>>;
     /// Creates a service and returns its id.
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String>;
-    /// Replaces the owned fields of a service; fields that we do not own are kept as they are read. Of a service with
-    /// the label [`labels::ADOPTED`], before or after, only those fields are written that differ from what is
-    /// there: the others are as its maker wanted them.
+    /// Replaces the owned fields of a service. Foreign settings are kept when `spec.extras` has any, and else taken off;
+    /// what the engine filled in by itself is kept. Of a service with the label [`labels::ADOPTED`], before or after, only
+    /// those fields are written that differ from what is there: all others are as its maker wanted them.
     async fn service_update(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()>;
     /// Removes a service by id.
     async fn service_remove(&self, id: &str) -> EngineResult<()>;
@@ -439,8 +469,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
     /// What an image reference means now.
     ///
     /// # Errors
-    /// `NotFound` when neither the registry nor the engine has it; `Unreachable` when the registry does
-    /// not answer and the engine does not have it.
+    /// `NotFound` when neither the registry nor the engine has it; `Denied` when the registry wants credentials, and
+    /// `Unreachable` when it does not answer, and the engine does not have the image.
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution>;
 
     /// Hints, for ever: reconnects by itself and says `Connected` each time.
@@ -467,8 +497,10 @@ pub mod labels {
     pub const RELEASE: &str = "skyswarm.dev/release";
     /// Generation that made the object.
     pub const GENERATION: &str = "skyswarm.dev/generation";
-    /// Hash of the whole rendered spec.
+    /// Hash of the spec as we last wrote it, scale left out: tells what others changed from what we would render otherwise now.
     pub const SPEC_HASH: &str = "skyswarm.dev/spec-hash";
+    /// Scale as we last set it, so that somebody else's is known from our own.
+    pub const SCALE: &str = "skyswarm.dev/scale";
     /// Epoch of the leader that wrote it.
     pub const EPOCH: &str = "skyswarm.dev/epoch";
     /// Port that the process listens on (container label).

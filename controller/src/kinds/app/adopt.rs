@@ -11,7 +11,7 @@ use api_types::draft::{self, Part};
 use api_types::kinds::app::{AdoptSpec, AppSpec, MAX_REPLICAS, ProcessSpec, ResourcesSpec, RolloutOrder, RolloutSpec};
 use api_types::{EnvKey, FieldError, HumanDuration, ImageRef};
 
-use super::render::Owner;
+use super::render::{self, Owner};
 use crate::engines::swarm::{ForeignService, Service, ServiceSpec, labels};
 
 /// What the engine waits between SIGTERM and SIGKILL when nobody says.
@@ -94,8 +94,7 @@ pub fn mismatches(spec: &AppSpec, process: &ProcessSpec, found: &ServiceSpec) ->
 
 /// Fields of a service that was taken over, which are not as they were then, but for the scale.
 pub fn differences(spec: &AppSpec, process: &ProcessSpec, wanted: &ServiceSpec, found: &ServiceSpec) -> Vec<&'static str> {
-    let marks = wanted.labels.iter().filter(|(key, _)| *key != labels::GENERATION && *key != labels::EPOCH);
-    let marked = marks.into_iter().all(|(key, value)| found.labels.get(key) == Some(value));
+    let marked = render::without_stamps(&wanted.labels).iter().all(|(key, value)| found.labels.get(key) == Some(value));
     let mut fields: Vec<&'static str> = (!marked).then_some("labels").into_iter().collect();
     fields.extend(mismatches(spec, process, found).into_iter().map(|mismatch| mismatch.field));
     fields.dedup();
@@ -129,7 +128,7 @@ fn variables(found: &ServiceSpec, port: Option<NonZeroU16>) -> BTreeMap<EnvKey, 
 /// Puts right what was changed by hand on a service that was taken over; everything that a manifest does not say stays.
 pub fn corrected(spec: &AppSpec, process: &ProcessSpec, wanted: &ServiceSpec, found: &ServiceSpec) -> ServiceSpec {
     let mut out = found.clone();
-    out.labels.extend(wanted.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+    out.labels.extend(render::without_stamps(&wanted.labels));
     out.labels.insert(labels::ADOPTED.to_owned(), "true".to_owned());
     if mismatches(spec, process, found).is_empty() {
         return out;

@@ -9,7 +9,7 @@ use super::adopt::Adoption;
 use super::names;
 use super::render::{self, Owner, ProcessTarget};
 use crate::edge::Route;
-use crate::store::{AppRecord, Revision};
+use crate::store::{AppRecord, Pause, Revision};
 
 /// What is wanted of one app.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Desired {
     pub verdict: Verdict,
     /// Whether the app is to go away.
     pub deleting: bool,
+    /// The last pause; it may be over.
+    pub pause: Pause,
     /// Hosts of the app, sorted.
     pub hosts: Vec<Host>,
     /// What the engine shall converge to: the newest generation, or the last proven one when the
@@ -122,6 +124,7 @@ impl Desired {
             generation: record.generation,
             verdict: newest.verdict.clone(),
             deleting: record.deletion_timestamp.is_some(),
+            pause: record.pause.clone(),
             hosts,
             target,
             adopted: record.adopted.clone(),

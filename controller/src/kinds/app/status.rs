@@ -58,6 +58,7 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
         scheduled(inputs, &causes),
         healthy(inputs, &causes),
         routed(inputs),
+        paused(inputs),
     ];
     let conditions = said
         .into_iter()
@@ -83,6 +84,13 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
     }
 }
 
+fn paused(inputs: &Inputs<'_>) -> Said {
+    match &inputs.model.paused {
+        Some(pause) => Said(ConditionType::Paused, True, Reason::Paused, pause.to_string()),
+        None => Said(ConditionType::Paused, False, Reason::NotPaused, "nothing holds the platform back".to_owned()),
+    }
+}
+
 /// The verdict's cause as a condition of its own type, so that it outlives the tasks that showed it.
 fn failed(inputs: &Inputs<'_>, reasons: &[Reason]) -> Option<(Reason, String)> {
     let verdict = &inputs.judgement.verdict;
@@ -95,7 +103,10 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::Ready, status, reason, message);
     let (desired, model) = (inputs.desired, inputs.model);
     if desired.deleting {
-        return say(False, Reason::Deleting, "the app is being deleted".to_owned());
+        return match &model.paused {
+            Some(pause) => say(False, Reason::Deleting, format!("the app is to be deleted, which waits: it is {pause}")),
+            None => say(False, Reason::Deleting, "the app is being deleted".to_owned()),
+        };
     }
     let verdict = &inputs.judgement.verdict;
     if verdict.phase == VerdictPhase::Failed {
@@ -152,6 +163,10 @@ fn progressing(inputs: &Inputs<'_>) -> Said {
     if failed && inputs.plan.steps.is_empty() {
         return say(False, Reason::RolloutFailed, "nothing more is tried until the app is changed".to_owned());
     }
+    if let (Some(pause), Some(Gate::Paused { .. })) = (&inputs.model.paused, inputs.plan.gate()) {
+        let first = inputs.plan.steps.first().map(|first| format!("; the next step will be: {}", first.step)).unwrap_or_default();
+        return say(False, Reason::Paused, format!("{pause}{first}"));
+    }
     if inputs.plan.is_empty() {
         return say(False, Reason::Settled, "nothing is left to do".to_owned());
     }
@@ -182,7 +197,7 @@ fn accepted(inputs: &Inputs<'_>) -> Said {
 
 fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::ImagePullable, status, reason, message);
-    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable]) {
+    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable, Reason::RegistryDenied]) {
         return say(False, reason, message);
     }
     if let Some(cause) = &causes.image {

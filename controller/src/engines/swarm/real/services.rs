@@ -7,6 +7,7 @@ use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, List
 
 use super::{DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels, list_filter, raw};
 use crate::engines::swarm::convert::{self, References};
+use crate::engines::swarm::extras;
 use crate::engines::swarm::foreign::{self, STACK_LABEL};
 
 /// Service ids per request: a filter travels in the URL.
@@ -74,6 +75,9 @@ impl DockerSwarm {
         let is_marked = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| labels.contains_key(labels::ADOPTED));
         if spec.labels.contains_key(labels::ADOPTED) || is_marked(rendered.labels.as_ref()) {
             convert::apply_changed(&mut rendered, spec);
+        } else if spec.extras.is_empty() {
+            let refs = self.references(spec).await?;
+            rendered = extras::without(&rendered, convert::service_to_engine(spec, &refs)?);
         } else {
             let refs = self.references(spec).await?;
             convert::apply_owned(&mut rendered, spec, &refs)?;
