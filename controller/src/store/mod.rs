@@ -17,6 +17,7 @@ mod apply_items;
 mod apps;
 mod connect;
 mod domains;
+mod drift;
 mod error;
 mod events;
 mod glance;
@@ -54,6 +55,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use app_change::Change;
+pub use drift::{DriftChange, DriftFound, DriftLook};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;

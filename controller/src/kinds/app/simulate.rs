@@ -80,7 +80,7 @@ impl Model {
         let before = self.clone();
         match gate {
             Gate::Paused { .. } => self.paused = None,
-            Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::Failed => {}
+            Gate::Held { .. } | Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::Failed => {}
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {
                     service.ready = service.replicas;

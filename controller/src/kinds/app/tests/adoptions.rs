@@ -129,6 +129,21 @@ fn a_change_by_hand_is_put_right_and_everything_else_stays() {
     assert_eq!(right, before, "another field was touched, or one was not put right");
 }
 
+#[test]
+fn what_others_change_on_it_is_drift_and_what_it_lacks_of_ours_is_not() {
+    use crate::kinds::app::drift::{Memory, find};
+    let mut world = taken(same);
+    world.newest.verdict.phase = api_types::kinds::app::VerdictPhase::Ready;
+    let mut memory = Memory::default();
+    let mut look = |world: &World| find(&world.desired(), &world.observed, &mut memory, |_| false, world.now);
+    // It has no network and no service of the app's own name: nobody removed them.
+    assert_eq!(look(&world), []);
+    let Fact::Known(services) = &mut world.observed.services else { panic!("known") };
+    services[0].spec.env.insert("A".to_owned(), "hunter2".to_owned());
+    let words: Vec<String> = look(&world).iter().map(crate::kinds::app::drift::Finding::words).collect();
+    assert_eq!(words, ["env of service shop_web is changed instead of as it was taken over"]);
+}
+
 fn drawn(services: &[ForeignService]) -> String {
     let drafts = adopt::drafts(&adopt::base(services, Some("shop")), services).expect("can be apps");
     let mut out = String::new();
