@@ -8,7 +8,7 @@ use bollard::models::{
     EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, HealthConfig, Limit, NetworkAttachmentConfig, NetworkCreateRequest,
     ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources, TaskState,
 };
-use bollard::query_parameters::{InspectServiceOptions, ListTasksOptions, UpdateServiceOptions};
+use bollard::query_parameters::{InspectServiceOptions, ListTasksOptions};
 use tokio::process::Command;
 
 use crate::dockerd::Dockerd;
@@ -132,19 +132,5 @@ impl Dockerd {
         let found = self.docker()?.inspect_service(service, None::<InspectServiceOptions>).await?;
         let spec = ServiceSpec { labels: None, ..found.spec.context("a service without a spec")? };
         Ok(serde_json::to_value(&spec)?.to_string())
-    }
-
-    /// Changes a service by hand.
-    ///
-    /// # Errors
-    /// When the engine refuses it.
-    pub async fn edit_service(&self, service: &str, change: impl FnOnce(&mut ServiceSpec)) -> Result<()> {
-        let docker = self.docker()?;
-        let found = docker.inspect_service(service, None::<InspectServiceOptions>).await?;
-        let mut spec = found.spec.context("a service without a spec")?;
-        change(&mut spec);
-        let version = i32::try_from(found.version.and_then(|version| version.index).context("a service without a version")?)?;
-        docker.update_service(service, spec, UpdateServiceOptions { version, ..Default::default() }, None).await?;
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use api_types::api::Role;
 use api_types::problem::ProblemKind;
-use api_types::{App, AppName, FieldError, Manifest, OrgName};
+use api_types::{App, AppName, FieldError, Manifest};
 
 use super::auth::Caller;
 use super::error::{ApiError, ApiResult, in_item};
@@ -51,7 +51,7 @@ enum Failure {
 }
 
 async fn of_app(caller: &Caller, app: &App) -> Result<Vec<Adoptable>, Failure> {
-    let names = app.metadata.org.as_ref().map(OrgName::clone).zip(app.metadata.name.parse::<AppName>().ok());
+    let names = app.metadata.org.clone().zip(app.metadata.name.parse::<AppName>().ok());
     // Admission filled both in.
     let Some((org, name)) = names else { return Ok(Vec::new()) };
     let stored = caller.backend().app_get(&org, &name).await.map_err(|error| Failure::Other(error.into()))?;

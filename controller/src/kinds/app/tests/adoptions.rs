@@ -59,12 +59,13 @@ fn taking_over_is_one_step_and_the_route() {
 
 #[test]
 fn nothing_is_taken_over_that_is_not_what_the_process_says_or_not_permitted() {
-    let changes: [(&str, &dyn Fn(&mut serde_json::Value)); 5] = [
-        ("env", &|spec| spec["env"]["A"] = "hunter2".into()),
-        ("scale", &|spec| spec["processes"]["web"]["replicas"] = 3.into()),
-        ("image", &|spec| spec["image"] = "acme/shop:1".into()),
-        ("args", &|spec| spec["processes"]["web"]["args"] = json!([])),
-        ("limits", &|spec| spec["processes"]["web"]["resources"] = json!({"memory": "64Mi"})),
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(&str, Change); 5] = [
+        ("env", |spec| spec["env"]["A"] = "hunter2".into()),
+        ("scale", |spec| spec["processes"]["web"]["replicas"] = 3.into()),
+        ("image", |spec| spec["image"] = "acme/shop:1".into()),
+        ("args", |spec| spec["processes"]["web"]["args"] = json!([])),
+        ("limits", |spec| spec["processes"]["web"]["resources"] = json!({"memory": "64Mi"})),
     ];
     let mut told = String::new();
     for (what, change) in changes {
