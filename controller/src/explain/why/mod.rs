@@ -38,8 +38,6 @@ pub struct Facts<'a> {
     pub spec: &'a AppSpec,
     /// What the controller last told.
     pub status: &'a AppStatus,
-    /// When the controller last saw something new.
-    pub observed_at: Option<DateTime<Utc>>,
     /// The task that shows a failure best.
     pub witness: Option<&'a Witness>,
     /// Processes of the server, by their heartbeats.

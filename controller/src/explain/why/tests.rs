@@ -84,7 +84,6 @@ impl Scene {
             deleting: self.deleting.then(|| now() - TimeDelta::seconds(5)),
             spec: &spec(""),
             status: &self.status,
-            observed_at: None,
             witness: self.witness.as_ref(),
             processes: &self.processes,
             nodes: &self.nodes,
