@@ -83,7 +83,9 @@ mod tests {
             query(&Args { services, stack: None, app: None, output: TextFormat::Text }).map_err(|error| error.to_string())
         };
         assert_eq!(read(&["service/shop_web", "worker"]), Ok(vec![("service", "shop_web,worker".to_owned())]));
-        for (wrong, hint) in [("stack/shop", "--stack shop"), ("app/shop", "docker service ls"), ("service/", "docker service ls"), ("a,b", "service/NAME")] {
+        for (wrong, hint) in
+            [("stack/shop", "--stack shop"), ("app/shop", "docker service ls"), ("service/", "docker service ls"), ("a,b", "service/NAME")]
+        {
             let error = read(&[wrong]).expect_err(wrong);
             assert!(error.contains(hint), "{error}");
         }

@@ -50,7 +50,9 @@ impl ServiceSource for EngineServices {
         if let Some(stack) = &query.stack {
             let found = self.0.service_find(&ServiceSelection::Stack(stack.clone())).await.map_err(unavailable)?;
             if found.is_empty() {
-                return Err(ServiceError::NotFound { detail: format!("there is no stack \"{stack}\" on the engine, or it has no service") });
+                return Err(ServiceError::NotFound {
+                    detail: format!("there is no stack \"{stack}\" on the engine, or it has no service"),
+                });
             }
             let known: Vec<String> = services.iter().map(|service| service.service.id.clone()).collect();
             services.extend(found.into_iter().filter(|service| !known.contains(&service.service.id)));

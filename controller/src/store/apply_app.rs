@@ -69,9 +69,9 @@ impl Apply<'_> {
             // The transaction will be rolled back; what is left is only to find further errors.
             return Ok(());
         }
-        let spec_changed = before.as_ref().is_none_or(|record| {
-            record.spec != spec || record.secret_versions != secrets.versions || record.adopted != adopted
-        });
+        let spec_changed = before
+            .as_ref()
+            .is_none_or(|record| record.spec != spec || record.secret_versions != secrets.versions || record.adopted != adopted);
         let restarts = before.as_ref().map(|record| record.restarts.clone()).unwrap_or_default();
         let next = NewGeneration {
             spec: &spec,
@@ -116,8 +116,11 @@ impl Apply<'_> {
                     adopt.service
                 );
                 self.reject(item.head.item, FieldError::new(path, message));
-            } else if old.is_some_and(|old| old.adopt.as_ref() != Some(adopt)) && !before.is_some_and(|record| record.adopted.contains_key(&adopt.service)) {
-                let message = format!("the app has a process {name} already, with tasks of its own; take the service over as another process");
+            } else if old.is_some_and(|old| old.adopt.as_ref() != Some(adopt))
+                && !before.is_some_and(|record| record.adopted.contains_key(&adopt.service))
+            {
+                let message =
+                    format!("the app has a process {name} already, with tasks of its own; take the service over as another process");
                 self.reject(item.head.item, FieldError::new(path, message));
             }
         }

@@ -90,7 +90,8 @@ async fn plan(
         (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new(), Vec::new()),
         (None, None) => return Err(ctx.no_such_app(&name)),
     };
-    let (steps, observed_at) = steps(&ctx, Asked { name: &name, current, wanted: spec, changed_secrets, adoptions, restored: None }).await?;
+    let (steps, observed_at) =
+        steps(&ctx, Asked { name: &name, current, wanted: spec, changed_secrets, adoptions, restored: None }).await?;
     Ok(Json(PlanResponse { name: name.into(), action, changes, steps, observed_at }))
 }
 

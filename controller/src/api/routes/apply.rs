@@ -7,8 +7,8 @@ use api_types::api::{ApplyResponse, Role};
 use axum::Json;
 
 use super::ApplyParams;
-use crate::api::adoption::adoptable;
 use crate::api::admission::{Admitted, ApplyBody, admit_apply, permit};
+use crate::api::adoption::adoptable;
 use crate::api::auth::{Caller, OrgCtx, Writes, no_such_org};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};

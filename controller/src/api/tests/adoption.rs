@@ -56,7 +56,10 @@ async fn what_cannot_be_taken_over_is_told_with_its_place_and_nothing_is_written
     let before = api.everything().await;
     let items = json!({"items": [app("shop_web", "a:1"), object("App", "other", &app("taken", "a:1")["spec"])]});
     let answer = api.post("/v1/orgs/acme/apply?adopt=true", "root", &items).await;
-    assert_eq!((answer.status, answer.paths()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[1].spec.processes.web.adopt.service".to_owned()]));
+    assert_eq!(
+        (answer.status, answer.paths()),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["items[1].spec.processes.web.adopt.service".to_owned()])
+    );
     let answer = api.post("/v1/orgs/acme/apply?adopt=true", "root", &app("none", "a:1")).await;
     assert!(answer.text.contains("there is no service none"), "{}", answer.text);
     // A process that runs already does not become another service.

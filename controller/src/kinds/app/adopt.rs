@@ -63,7 +63,8 @@ pub fn mismatches(spec: &AppSpec, process: &ProcessSpec, found: &ServiceSpec) ->
     differs("command", &words(&found.command), &words(&process.command));
     differs("args", &words(&found.args), &words(&process.args));
     let limits = |cpu: i64, memory: i64| format!("{}m and {memory} bytes", cpu / NANOS_PER_MILLI);
-    let (cpu, memory) = (process.resources.cpu.map_or(0, api_types::Cpu::nanos), process.resources.memory.map_or(0, api_types::Memory::bytes));
+    let (cpu, memory) =
+        (process.resources.cpu.map_or(0, api_types::Cpu::nanos), process.resources.memory.map_or(0, api_types::Memory::bytes));
     if (found.nano_cpus, found.memory_bytes) != (cpu, memory) {
         differs("resources", &limits(found.nano_cpus, found.memory_bytes), &limits(cpu, memory));
     }
@@ -335,7 +336,10 @@ fn env(reader: &mut Reader<'_>, port: Option<NonZeroU16>) -> BTreeMap<EnvKey, St
         && let Some(key) = kept.keys().find(|key| key.as_str() == "PORT").cloned()
     {
         kept.remove(&key);
-        reader.note("env", "PORT is set by the platform to the process's port, and has another value here; the service cannot be taken over like this");
+        reader.note(
+            "env",
+            "PORT is set by the platform to the process's port, and has another value here; the service cannot be taken over like this",
+        );
     }
     kept
 }
@@ -344,7 +348,9 @@ fn env(reader: &mut Reader<'_>, port: Option<NonZeroU16>) -> BTreeMap<EnvKey, St
 fn extras(reader: &mut Reader<'_>, all: &[ForeignService]) {
     let text = |field: &str| match field {
         "mounts" => "an app keeps no files: keep data in a database or an object store before anything is changed",
-        "secrets" => "their values cannot be read: put them into spec.secrets with the first change; each is then the file /run/secrets/<KEY>",
+        "secrets" => {
+            "their values cannot be read: put them into spec.secrets with the first change; each is then the file /run/secrets/<KEY>"
+        }
         "configs" => "there are no configuration files; use variables, or put the file into the image",
         "user" | "groups" | "dir" => "the image decides",
         "hostname" | "hosts" | "dns" => "each app has a network of its own, and the platform chooses addresses and names",

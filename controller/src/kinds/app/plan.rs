@@ -85,7 +85,9 @@ impl fmt::Display for Step {
             Self::CreateService { process, replicas, wanted, image, .. } => {
                 write!(f, "create service {process}: {replicas} of {wanted} replicas of {image}")
             }
-            Self::AdoptService { process, service, .. } => write!(f, "take over service {service} as {process}, without a restart of a task"),
+            Self::AdoptService { process, service, .. } => {
+                write!(f, "take over service {service} as {process}, without a restart of a task")
+            }
             Self::UpdateService { process, fields, .. } => write!(f, "correct service {process}: {}", fields.join(", ")),
             Self::ScaleService { process, from, to, current: true, .. } => write!(f, "scale {process} from {from} to {to}"),
             Self::ScaleService { process, from, to, current: false, .. } => {

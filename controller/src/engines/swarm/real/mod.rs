@@ -32,8 +32,8 @@ use tokio::sync::OnceCell;
 use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
-    ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret,
+    Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bollard::models;
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
 
-use super::{DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels, list_filter, raw};
+use super::{
+    DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels, list_filter, raw,
+};
 use crate::engines::swarm::convert::{self, References};
 use crate::engines::swarm::extras;
 use crate::engines::swarm::foreign::{self, STACK_LABEL};
