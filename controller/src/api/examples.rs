@@ -46,6 +46,20 @@ pub(super) fn token_created() -> Value {
     json!({"token": "sky_…", "info": info})
 }
 
+pub(super) fn drafts() -> Value {
+    json!({
+        "drafts": [{
+            "services": ["shop_web"],
+            "manifest": {
+                "apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "shop"},
+                "spec": {"image": "acme/shop:1", "processes": {"web": {"adopt": {"service": "shop_web"}, "port": 8080, "replicas": 2}}},
+            },
+            "notes": [{"path": "services.shop_web.constraints", "message": "node.role==worker: the platform chooses nodes"}],
+        }],
+        "notes": [],
+    })
+}
+
 pub(super) fn platform_status() -> Value {
     json!({
         "healthy": true, "problems": [],

@@ -69,8 +69,13 @@ impl Core {
     pub(super) async fn bootstrap(&self, data: &DataDir) -> anyhow::Result<()> {
         if self.store.org_list().await?.is_empty() {
             let organization = Organization::new(ObjectMeta::named(FIRST_ORG), OrganizationSpec::default());
-            let cx =
-                WriteContext { author: "skyswarm".to_owned(), source: "first start".to_owned(), client: String::new(), dry_run: false };
+            let cx = WriteContext {
+                author: "skyswarm".to_owned(),
+                source: "first start".to_owned(),
+                client: String::new(),
+                dry_run: false,
+                adoptions: Vec::new(),
+            };
             self.store.apply(&[Manifest::Organization(organization)], &cx).await.context("the first organization cannot be made")?;
         }
         let known = match tokio::fs::read_to_string(data.token_file()).await {

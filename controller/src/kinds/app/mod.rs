@@ -5,6 +5,7 @@
 //! failure left behind, `ledger` what others changed; `reconcile` ties them together and is the only place that
 //! knows the order.
 
+pub mod adopt;
 pub mod apply;
 pub mod causes;
 pub mod desired;

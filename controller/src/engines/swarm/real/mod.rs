@@ -33,8 +33,8 @@ use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
 use super::metrics::{Call, EngineMetrics};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
-    ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret,
+    Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -226,6 +226,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
         self.labels_of_service(name).await
+    }
+    async fn service_find(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
+        self.foreign_services(wanted).await
     }
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String> {
         self.create_service(spec).await

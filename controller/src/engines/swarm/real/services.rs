@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bollard::models;
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
 
-use super::{Call, DockerSwarm, EngineError, EngineResult, Service, ServiceSpec, Target, Task, labels, list_filter, raw};
+use super::{
+    Call, DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels, list_filter, raw,
+};
 use crate::engines::swarm::convert::{self, References};
 use crate::engines::swarm::extras;
+use crate::engines::swarm::foreign::{self, STACK_LABEL};
 
 /// Service ids per request: a filter travels in the URL.
 const IDS_PER_REQUEST: usize = 100;
@@ -24,6 +27,24 @@ impl DockerSwarm {
         let services = self.raw_services(HashMap::from([("name".to_owned(), vec![name.to_owned()])])).await?;
         let spec = services.into_iter().filter_map(|service| service.spec).find(|spec| spec.name.as_deref() == Some(name));
         Ok(spec.map(|spec| spec.labels.unwrap_or_default().into_iter().collect()))
+    }
+
+    pub(super) async fn foreign_services(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
+        let filter = match wanted {
+            ServiceSelection::Name(name) => ("name".to_owned(), vec![name.clone()]),
+            ServiceSelection::Stack(stack) => ("label".to_owned(), vec![format!("{STACK_LABEL}={stack}")]),
+        };
+        let services = self.raw_services(HashMap::from([filter])).await?;
+        let names = self.network_names_of(&services).await?;
+        let found = services.into_iter().filter_map(|service| foreign::from_engine(service, &names));
+        let is_wanted = |found: &ForeignService| match wanted {
+            // The engine takes a name as a prefix.
+            ServiceSelection::Name(name) => found.service.spec.name == *name,
+            ServiceSelection::Stack(stack) => found.stack() == Some(stack),
+        };
+        let mut found: Vec<ForeignService> = found.filter(is_wanted).collect();
+        found.sort_by(|a, b| a.service.spec.name.cmp(&b.service.spec.name));
+        Ok(found)
     }
 
     async fn raw_services(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Service>> {
@@ -52,11 +73,15 @@ impl DockerSwarm {
             // What we would start from is not what the caller looked at.
             return Err(EngineError::OutOfSequence { what: target.to_string() });
         }
-        let refs = self.references(spec).await?;
         let mut rendered = current.spec.unwrap_or_default();
-        if spec.extras.is_empty() {
+        let is_marked = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| labels.contains_key(labels::ADOPTED));
+        if spec.labels.contains_key(labels::ADOPTED) || is_marked(rendered.labels.as_ref()) {
+            convert::apply_changed(&mut rendered, spec);
+        } else if spec.extras.is_empty() {
+            let refs = self.references(spec).await?;
             rendered = extras::without(&rendered, convert::service_to_engine(spec, &refs)?);
         } else {
+            let refs = self.references(spec).await?;
             convert::apply_owned(&mut rendered, spec, &refs)?;
         }
         let version = i32::try_from(version).map_err(|_| EngineError::Invalid {
@@ -89,12 +114,25 @@ impl DockerSwarm {
             // Swarm does not put a service's labels on its tasks, so ask for the services first. A task of a
             // service that is gone still shows our label on its container.
             let services = self.raw_services(list_filter("")).await?;
-            let ids: BTreeSet<String> = services.into_iter().filter_map(|service| service.id).collect();
-            let ours = |task: &Task| {
+            let mut ids = BTreeSet::new();
+            let mut adopted = HashMap::new();
+            for service in services {
+                let Some(id) = service.id else { continue };
+                let found = service.spec.and_then(|spec| spec.labels).filter(|found| found.contains_key(labels::ADOPTED));
+                adopted.extend(found.map(|found| (id.clone(), found)));
+                ids.insert(id);
+            }
+            let mut tasks = self.all_tasks().await?;
+            tasks.retain(|task| {
                 let label = task.container_labels.get(labels::MANAGED_BY).map(String::as_str);
                 ids.contains(&task.service_id) || label == Some(labels::MANAGED_BY_VALUE)
-            };
-            return Ok(self.all_tasks().await?.into_iter().filter(ours).collect());
+            });
+            // The containers of a service that was taken over say nothing of us, and cannot be made to.
+            for task in &mut tasks {
+                let found = adopted.get(&task.service_id).into_iter().flatten();
+                task.container_labels.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+            }
+            return Ok(tasks);
         }
         let mut tasks = Vec::new();
         for chunk in service_ids.chunks(IDS_PER_REQUEST) {
