@@ -66,7 +66,8 @@ pub async fn digests(observer: &Observer, heads: Vec<AppHead>, settings: &Settin
     let mode = settings.endpoint_mode();
     let digest = |(head, key): (AppHead, String)| {
         let host = settings.platform_host(&head.key.org, &head.key.name).map(|host| host.to_string());
-        let whole = (head.version, head.route_version, host, format!("{mode:?}"), routes.get(&key), probes.get(&head.uid), parts.of(head.uid));
+        let whole =
+            (head.version, head.route_version, host, format!("{mode:?}"), routes.get(&key), probes.get(&head.uid), parts.of(head.uid));
         (head.key, hash(whole))
     };
     Some(heads.into_iter().zip(keys).map(digest).collect())

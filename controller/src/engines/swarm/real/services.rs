@@ -6,7 +6,8 @@ use bollard::models;
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
 
 use super::{
-    Call, DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels, list_filter, raw,
+    Call, DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels,
+    list_filter, raw,
 };
 use crate::engines::swarm::convert::{self, References};
 use crate::engines::swarm::extras;
