@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use api_types::api::List;
 use api_types::drift::{DriftAction, DriftRecord};
+use api_types::why::Case;
 use api_types::{ConditionStatus, ConditionType, Reason};
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigPublishModeEnum, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec, TaskSpecPlacement,
@@ -201,6 +202,8 @@ async fn with_hold_a_change_is_shown_and_stays_until_the_policy_changes() -> any
     let worker = service_of(&platform, "worker").await?;
     platform.dockerd.docker()?.delete_service(&worker).await?;
     until_row(&platform, "the worker", |row| row.object == worker && row.action == DriftAction::Held).await?;
+    let why = platform.until_why("shop", Case::DriftHeld, Duration::from_secs(10)).await?;
+    assert!(why.summary.contains(&worker), "{why:#?}");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(platform.dockerd.spec_text(&service).await?, edited, "it was held");
     assert!(service_of(&platform, "worker").await.is_err(), "it was held");
