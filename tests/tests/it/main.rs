@@ -14,6 +14,7 @@ mod examples;
 mod failures;
 mod history;
 mod layout;
+mod metrics;
 mod ownership;
 mod restarts;
 mod rollout;
