@@ -51,6 +51,8 @@ calls! {
     ServiceRemove => "service" "remove",
     /// Tasks.
     TaskList => "task" "list",
+    /// How a container ended.
+    ContainerInspect => "container" "inspect",
     /// Networks.
     NetworkList => "network" "list",
     /// One network.

@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock};
 
 use bollard::query_parameters::InspectContainerOptions;
 
-use super::{DockerSwarm, EngineError, EngineResult, Target};
+use super::{Call, DockerSwarm, EngineError, EngineResult, Target};
 
 /// Containers whose end is remembered; more than all apps of one node crash through in a day.
 const MOST: usize = 20_000;
@@ -37,7 +37,8 @@ impl DockerSwarm {
             return Ok(known);
         }
         let target = Target::new("container", id);
-        let found = match self.read(&target, self.docker().inspect_container(id, None::<InspectContainerOptions>)).await {
+        let answer = self.docker().inspect_container(id, None::<InspectContainerOptions>);
+        let found = match self.read(Call::ContainerInspect, &target, answer).await {
             Ok(container) => container.state,
             Err(EngineError::NotFound { .. }) => None,
             Err(error) => return Err(error),
