@@ -155,6 +155,18 @@ pub enum Reason {
     Available,
     /// The node or object is not available.
     Unavailable,
+
+    // Ready of certificates.
+    /// Clients of the edge get this certificate.
+    CertificateServed,
+    /// Clients get it, but it ends soon (setting `edge.certificate_warning`).
+    CertificateExpiring,
+    /// It is no longer good.
+    CertificateExpired,
+    /// It is not good yet.
+    CertificateNotYetValid,
+    /// Clients of the edge get another certificate, or none.
+    CertificateNotServed,
 }
 
 impl fmt::Display for Reason {

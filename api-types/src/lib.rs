@@ -27,6 +27,7 @@ pub mod token;
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use duration::{HumanDuration, Lifetime};
 pub use image::ImageRef;
+pub use kinds::certificate::{Certificate, CertificateSpec, CertificateStatus};
 pub use kinds::app::{App, AppSpec, AppStatus};
 pub use kinds::domain::{Domain, DomainSpec, DomainStatus};
 pub use kinds::node::{Node, NodeSpec, NodeStatus};
@@ -34,7 +35,7 @@ pub use kinds::organization::{Organization, OrganizationSpec, OrganizationStatus
 pub use kinds::setting::{Setting, SettingSpec, SettingStatus};
 pub use kinds::{Kind, Manifest};
 pub use meta::ObjectMeta;
-pub use name::{AppName, EnvKey, Host, LabelKey, OrgName, ProcessName, SettingKey};
+pub use name::{AppName, CertificateName, EnvKey, Host, LabelKey, OrgName, ProcessName, SettingKey};
 pub use problem::{FieldError, Problem};
 pub use quantity::{Cpu, Memory};
 pub use secret::SecretValue;

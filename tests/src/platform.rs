@@ -18,6 +18,8 @@ use crate::dockerd::Dockerd;
 pub const IMAGE: &str = "skyswarm/sample-app:1.0";
 const API: &str = "127.0.0.1:7070";
 const EDGE: &str = "127.0.0.1:8080";
+/// Where the edge takes HTTPS, with [`Platform::start_with_https`].
+pub const EDGE_HTTPS: &str = "127.0.0.1:8443";
 
 /// One engine, one server, one data directory.
 pub struct Platform {
@@ -28,6 +30,8 @@ pub struct Platform {
     pub data_dir: PathBuf,
     /// The server.
     server: Option<Child>,
+    /// Further arguments of the server.
+    arguments: Vec<String>,
     token: String,
     /// HTTP client without proxies or redirects.
     pub http: reqwest::Client,
@@ -59,8 +63,19 @@ impl Platform {
         Self::start_on(dockerd, &docker_host).await
     }
 
+    /// As [`Self::start`], with an edge that takes HTTPS too.
+    pub async fn start_with_https() -> anyhow::Result<Self> {
+        let dockerd = Dockerd::start().await?;
+        let docker_host = dockerd.host();
+        Self::start_as(dockerd, &docker_host, &["--edge-https", EDGE_HTTPS]).await
+    }
+
     /// As [`Self::start`], on an engine that runs already; the server reaches it at `docker_host`.
     pub async fn start_on(dockerd: Dockerd, docker_host: &str) -> anyhow::Result<Self> {
+        Self::start_as(dockerd, docker_host, &[]).await
+    }
+
+    async fn start_as(dockerd: Dockerd, docker_host: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
         let dir = tempfile::Builder::new().prefix("sky").tempdir()?;
@@ -70,7 +85,7 @@ impl Platform {
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(10)).build()?;
         let data_dir = dir.path().join("data");
         let docker_host = docker_host.to_owned();
-        let mut platform = Self { dockerd, docker_host, data_dir, server: None, token: String::new(), http, _dir: dir };
+        let mut platform = Self { dockerd, docker_host, data_dir, server: None, arguments: arguments.iter().map(ToString::to_string).collect(), token: String::new(), http, _dir: dir };
         platform.start_server().await?;
         platform.token = std::fs::read_to_string(platform.data_dir.join("admin-token"))?.trim().to_owned();
         Ok(platform)
@@ -86,6 +101,7 @@ impl Platform {
             .args(["--docker-host", &self.docker_host])
             .arg("--traefik-bin")
             .arg(from_env("TRAEFIK_BIN")?)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -1,7 +1,7 @@
 //! `skyctl get`
 
 use api_types::event::Event;
-use api_types::{App, Domain, Kind, Node, OrgName, Organization, Setting};
+use api_types::{App, Certificate, Domain, Kind, Node, OrgName, Organization, Setting};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::output::{self, Format};
 use crate::resource;
 
 const EXAMPLES: &str = "\
-Kinds: apps, domains, nodes, orgs, settings, events; also singular, or as kind/name.
+Kinds: apps, domains, nodes, orgs, settings, certificates, events; also singular, or as kind/name.
 
 Examples:
   skyctl get apps
@@ -80,6 +80,7 @@ pub fn rendered(kind: Kind, list: &[Value], format: Format, single: bool) -> Res
         Kind::Node => text_of::<Node>(list, format, single),
         Kind::Organization => text_of::<Organization>(list, format, single),
         Kind::Setting => text_of::<Setting>(list, format, single),
+        Kind::Certificate => text_of::<Certificate>(list, format, single),
     }
 }
 

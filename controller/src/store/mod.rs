@@ -15,6 +15,7 @@ mod apply_app;
 mod apply_domain;
 mod apply_items;
 mod apps;
+mod certificates;
 mod connect;
 mod domains;
 mod error;
@@ -53,6 +54,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use app_change::Change;
+pub use certificates::MAX_CERTIFICATES;
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;
@@ -208,6 +210,7 @@ pub enum Topic {
     Routes,
     Settings,
     Organizations,
+    Certificates,
 }
 
 /// An event to record; times and count are the store's.

@@ -5,7 +5,10 @@
 mod bench;
 mod config;
 mod deploy;
+mod edge_certificates;
 mod edge_fields;
+mod edge_https;
+mod edge_streams;
 mod edge_traefik;
 mod engine_contract;
 mod examples;

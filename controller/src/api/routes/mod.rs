@@ -10,6 +10,7 @@ mod app_rollback;
 mod app_scale;
 mod apply;
 mod apps;
+mod certificates;
 mod domains;
 mod nodes;
 mod orgs;
@@ -49,6 +50,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_logs::routes())
         .merge(domains::routes())
         .merge(nodes::routes())
+        .merge(certificates::routes())
         .merge(settings::routes())
         .merge(status::routes())
         .merge(tokens::routes())
