@@ -254,16 +254,34 @@ impl Platform {
 
     /// Kills the proxy without warning.
     pub async fn kill_traefik(&self) -> anyhow::Result<()> {
-        let parent = self.server_pid().context("no server")?;
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
-        let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        let is_traefik = |pid: &&String| {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
-            name.trim() == "traefik" && parent_of == Some(parent)
+        let all = self.traefiks();
+        let [pid] = all.as_slice() else { bail!("one proxy was expected: {all:?}") };
+        kill9(pid)
+    }
+
+    /// Kills the process that runs the proxy, without warning.
+    pub async fn kill_keeper(&self) -> anyhow::Result<()> {
+        let path = self.data_dir.join("edge").join("keeper.pid");
+        kill9(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+    }
+
+    /// Process ids of this platform's proxies.
+    pub fn traefiks(&self) -> Vec<String> {
+        self.processes_with(&format!("--configFile={}", self.data_dir.join("edge/traefik.yml").display()))
+    }
+
+    /// Process ids of keepers of this platform's edge.
+    pub fn keepers(&self) -> Vec<String> {
+        self.processes_with(&format!("--folder={}", self.data_dir.join("edge").display()))
+    }
+
+    fn processes_with(&self, argument: &str) -> Vec<String> {
+        let all = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let has = |pid: &String| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
         };
-        kill9(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}: {children}"))?)
+        all.filter(has).collect()
     }
 
     /// Everything that the platform's database holds, as text.
@@ -312,6 +330,19 @@ impl Platform {
     /// The directory of the examples.
     pub fn examples() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+    }
+}
+
+impl Drop for Platform {
+    /// The server is killed with its handle; what it leaves running on purpose must not outlive the test.
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // Before the keeper, or it would start another one.
+            let _ = server.start_kill();
+        }
+        for pid in self.keepers().into_iter().chain(self.traefiks()) {
+            let _ = kill9(&pid);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod deploy;
 mod edge_certificates;
 mod edge_fields;
 mod edge_https;
+mod edge_keeper;
 mod edge_streams;
 mod edge_traefik;
 mod engine_contract;

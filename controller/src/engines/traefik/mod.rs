@@ -10,7 +10,7 @@ pub mod client;
 pub mod fake;
 mod gate;
 mod handshake;
-mod leftover;
+pub(crate) mod leftover;
 mod log;
 pub mod process;
 pub mod static_config;

@@ -122,7 +122,7 @@ mod tests {
             (got(Fact::Unknown, Fact::Unknown), "2027-06-01"),
         ];
         let text: Vec<String> = cases.into_iter().map(|(look, now)| said(look, now)).collect();
-        insta::assert_snapshot!(text.join("\n"), @"");
+        insta::assert_snapshot!(text.join("\n"));
     }
 
     #[test]
