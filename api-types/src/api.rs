@@ -182,7 +182,10 @@ pub struct RevisionInfo {
     pub summary: String,
     /// Outcome.
     pub verdict: Verdict,
-    /// Whether its tasks answer requests now, as last observed.
+    /// Whether a newer revision took its place before it was proven or had failed; no verdict will come any more.
+    #[serde(default)]
+    pub superseded: bool,
+    /// Whether its tasks answer requests now, as last observed; during a rollout those of more than one may.
     #[serde(default)]
     pub serving: bool,
     /// The image as it was written.

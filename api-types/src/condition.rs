@@ -23,7 +23,7 @@ impl fmt::Display for ConditionStatus {
     }
 }
 
-/// The kinds of condition. Polarity: all but `Progressing` and `Drifted` are good when `True`.
+/// The kinds of condition. Polarity: all but `Progressing`, `Drifted` and `Paused` are good when `True`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
     /// The object is valid and nothing foreign stands in its way.
@@ -41,12 +41,25 @@ pub enum ConditionType {
     Ready,
     /// Work is under way. `False` with reason `Settled` when there is none.
     Progressing,
+    /// Nothing is written for the object for a while, as somebody asked. `False` is the usual state.
+    Paused,
+    /// Some revision really answers, this one or an older one; the message says which. `False` when none does.
+    Serving,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they are shown: `Ready` first, then causes.
-    pub const ALL: [Self; 7] =
-        [Self::Ready, Self::Progressing, Self::Accepted, Self::ImagePullable, Self::Scheduled, Self::Healthy, Self::Routed];
+    pub const ALL: [Self; 9] = [
+        Self::Ready,
+        Self::Serving,
+        Self::Progressing,
+        Self::Accepted,
+        Self::ImagePullable,
+        Self::Scheduled,
+        Self::Healthy,
+        Self::Routed,
+        Self::Paused,
+    ];
 }
 
 impl fmt::Display for ConditionType {
@@ -167,6 +180,16 @@ pub enum Reason {
     CertificateNotYetValid,
     /// Clients of the edge get another certificate, or none.
     CertificateNotServed,
+
+    // Paused.
+    /// Somebody asked that nothing is written for a while; the message says who, why and until when.
+    Paused,
+    /// Nobody holds the platform's hands.
+    NotPaused,
+
+    // Serving.
+    /// Tasks of more than one revision answer, as during a rollout; the message says how many of each.
+    MixedRevisions,
 }
 
 impl fmt::Display for Reason {

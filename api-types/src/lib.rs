@@ -9,6 +9,7 @@ pub mod check;
 pub mod condition;
 pub mod diff;
 pub mod draft;
+pub mod drift;
 pub mod duration;
 pub mod event;
 pub mod explain;

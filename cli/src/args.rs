@@ -109,6 +109,10 @@ pub enum Command {
     Stop(cmd::stop::StopArgs),
     /// Start a stopped app
     Start(cmd::stop::StartArgs),
+    /// Write nothing for an app for a while
+    Pause(cmd::pause::Args),
+    /// End the pause of an app
+    Resume(cmd::pause::ResumeArgs),
     /// Read the logs of all replicas
     Logs(cmd::logs::Args),
     /// List what happened

@@ -256,9 +256,13 @@ pub struct AppStatus {
     /// One per condition type.
     #[serde(default)]
     pub conditions: Vec<Condition>,
-    /// The generation that answers requests now; absent when none does.
+    /// The generation that alone answers requests now (of an app without routes: whose tasks alone run); absent when
+    /// none does, several do, or it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_generation: Option<i64>,
+    /// Every generation that answers now, oldest first, with how many tasks of it do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serving: Vec<ServingRevision>,
     /// The last generation that was proven to serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_generation: Option<i64>,
@@ -277,6 +281,16 @@ pub struct AppStatus {
     /// Addresses at which the app answers.
     #[serde(default)]
     pub urls: Vec<String>,
+}
+
+/// A generation that answers now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingRevision {
+    /// Its number.
+    pub generation: i64,
+    /// Tasks of it that answer.
+    pub tasks: u32,
 }
 
 /// How far a generation has come; what deadlines are measured from.

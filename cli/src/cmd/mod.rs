@@ -13,6 +13,7 @@ pub mod get;
 pub mod history;
 pub mod import;
 pub mod logs;
+pub mod pause;
 pub mod plan;
 pub mod restart;
 pub mod rollback;
@@ -144,6 +145,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Restart(args) => restart::run(&session()?, args).await,
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
+        Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Resume(args) => pause::resume(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,
         Command::Wait(args) => wait::run(&session()?, args).await,

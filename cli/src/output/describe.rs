@@ -79,7 +79,8 @@ fn generations(app: &App) -> String {
     let mut text = app.metadata.generation.unwrap_or(0).to_string();
     if let Some(status) = &app.status {
         let _ = write!(text, " (observed {}", status.observed_generation);
-        if let Some(serving) = status.serving_generation {
+        let serving = super::kinds::serving(status);
+        if !serving.is_empty() {
             let _ = write!(text, ", serving {serving}");
         }
         if let Some(proven) = status.proven_generation {

@@ -3,7 +3,7 @@
 use anstyle::Style;
 use api_types::condition::find;
 use api_types::event::{Event, EventType};
-use api_types::kinds::app::VerdictPhase;
+use api_types::kinds::app::{AppStatus, VerdictPhase};
 use api_types::{App, Certificate, ConditionStatus, ConditionType, Domain, Node, Organization, Reason, Setting};
 use chrono::{DateTime, Utc};
 
@@ -53,9 +53,15 @@ pub fn app_state(app: &App) -> (&'static str, Style, String) {
     }
 }
 
+/// The revisions that answer now, such as `3`, or `2+3` during a rollout; empty when none is known to.
+pub fn serving(status: &AppStatus) -> String {
+    let numbers: Vec<String> = status.serving.iter().map(|serving| serving.generation.to_string()).collect();
+    numbers.join("+")
+}
+
 impl Tabular for App {
     fn headings(wide: bool) -> Vec<&'static str> {
-        let mut headings = vec!["NAME", "READY", "UP-TO-DATE", "STATUS", "REASON", "AGE", "URL"];
+        let mut headings = vec!["NAME", "READY", "UP-TO-DATE", "SERVING", "STATUS", "REASON", "AGE", "URL"];
         if wide {
             headings.extend(["GENERATION", "IMAGE"]);
         }
@@ -72,6 +78,7 @@ impl Tabular for App {
             plain(&self.metadata.name),
             plain(format!("{ready}/{wanted}")),
             plain(updated.to_string()),
+            plain(self.status.as_ref().map(serving).unwrap_or_default()),
             (word.to_owned(), style),
             plain(reason),
             plain(age(self.metadata.creation_timestamp, now)),

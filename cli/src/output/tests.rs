@@ -47,7 +47,7 @@ fn ready() -> App {
     app(
         "shop",
         json!({
-            "observedGeneration": 3, "servingGeneration": 3, "provenGeneration": 3, "image": "acme/shop@sha256:12",
+            "observedGeneration": 3, "servingGeneration": 3, "serving": [{"generation": 3, "tasks": 2}], "provenGeneration": 3, "image": "acme/shop@sha256:12",
             "urls": ["http://shop-acme.apps.localhost"],
             "processes": {"web": {"desired": 3, "running": 3, "updated": 3, "ready": 3}, "worker": {"desired": 1, "running": 1, "updated": 1, "ready": 1}},
             "conditions": [condition(ConditionType::Ready, ConditionStatus::True, Reason::Serving, "Generation 3 answers.")]
@@ -59,7 +59,7 @@ fn rolling() -> App {
     app(
         "blog",
         json!({
-            "observedGeneration": 3, "servingGeneration": 2, "urls": [],
+            "observedGeneration": 3, "serving": [{"generation": 2, "tasks": 1}, {"generation": 3, "tasks": 1}], "urls": [],
             "processes": {"web": {"desired": 3, "running": 4, "updated": 2, "ready": 1}},
             "conditions": [
                 condition(ConditionType::Progressing, ConditionStatus::True, Reason::RollingOut, ""),

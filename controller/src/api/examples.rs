@@ -118,6 +118,7 @@ pub(super) fn app() -> Value {
                 "observedGeneration": 4, "lastTransitionTime": "2026-01-31T12:00:20Z",
             }],
             "servingGeneration": 4,
+            "serving": [{"generation": 4, "tasks": 2}],
             "provenGeneration": 4,
             "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
             "processes": {"web": {"desired": 2, "running": 2, "updated": 2, "ready": 2}, "worker": {"desired": 1, "running": 1, "updated": 1, "ready": 1}},
@@ -180,7 +181,7 @@ pub(super) fn event() -> Value {
 pub(super) fn revision() -> Value {
     json!({
         "generation": 4, "author": "ci", "source": "apply", "client": "skyctl/0.1.0", "summary": "image registry.example/shop:1.3 → registry.example/shop:1.4",
-        "serving": true, "time": "2026-01-31T12:00:00Z",
+        "superseded": false, "serving": true, "time": "2026-01-31T12:00:00Z",
         "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
         "image": "registry.example/shop:1.4",
         "resolvedImage": "registry.example/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -215,6 +216,18 @@ pub(super) fn rolled_back() -> Value {
         "steps": [{"action": "CreateService", "description": "create service web: 1 of 2 replicas of registry.example/shop:1.3"}],
         "dryRun": false,
     })
+}
+pub(super) fn pause_request() -> Value {
+    json!({"for": "2h", "because": "we look at the database"})
+}
+pub(super) fn pause() -> Value {
+    json!({
+        "paused": true, "by": "ada", "because": "we look at the database",
+        "since": "2026-01-31T12:00:00Z", "until": "2026-01-31T14:00:00Z",
+    })
+}
+pub(super) fn no_pause() -> Value {
+    json!({"paused": false})
 }
 pub(super) fn log_line() -> Value {
     json!({"time": "2026-01-31T12:00:05Z", "process": "web", "replica": "web.2", "stream": "stdout", "line": "listening on 8080"})

@@ -138,6 +138,7 @@ impl EngineFollower {
             EngineHint::Changed { kind: "service", name } => self.look_at(self.index.by_engine_name(name)),
             EngineHint::Changed { kind: "node", .. } => self.nodes.resync(),
             // What containers do shows in the endpoints; networks and secrets change by our own steps.
+            EngineHint::ContainerKilled { service, .. } => self.look_at(self.index.by_engine_name(service)),
             EngineHint::Changed { .. } | EngineHint::ContainerStarted { .. } | EngineHint::ContainerGoing { .. } => {}
         }
     }

@@ -54,6 +54,7 @@ impl Planner for AppPlanner {
             secret_versions: secret_versions.clone(),
             restarts: BTreeMap::new(),
             status: Default::default(),
+            pause: Default::default(),
         });
         let newest = revisions.iter().find(|revision| revision.generation == record.generation);
         let observed = observed.and_then(|value| match serde_json::from_value(value) {

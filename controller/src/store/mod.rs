@@ -27,6 +27,7 @@ mod nodes;
 mod observations;
 mod organizations;
 mod passwords;
+mod pause;
 mod revisions;
 mod rollback;
 mod routes;
@@ -58,6 +59,7 @@ pub use certificates::MAX_CERTIFICATES;
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;
+pub use pause::Pause;
 pub use rollback::Restored;
 pub use select::ListQuery;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
@@ -117,6 +119,9 @@ pub struct AppRecord {
     /// Last status.
     #[sqlx(json)]
     pub status: AppStatus,
+    /// The last pause.
+    #[sqlx(flatten)]
+    pub pause: Pause,
 }
 
 /// One generation of an app, immutable but for what was found out about it.

@@ -4,6 +4,7 @@
 mod app_change;
 mod app_history;
 mod app_logs;
+mod app_pause;
 mod app_plan;
 mod app_revisions;
 mod app_rollback;
@@ -48,6 +49,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_revisions::routes())
         .merge(app_rollback::routes())
         .merge(app_logs::routes())
+        .merge(app_pause::routes())
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(certificates::routes())

@@ -195,3 +195,19 @@ impl crate::api::insight::Insight for Faulty {
         self.store.glance_failures(org, since).await
     }
 }
+
+#[async_trait]
+impl crate::api::upkeep::Upkeep for Faulty {
+    async fn app_pause(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&api_types::drift::PauseRequest, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        self.store.app_pause(org, name, what, cx).await
+    }
+    async fn app_resume(&self, org: &OrgName, name: &AppName, expected: Option<i64>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_resume(org, name, expected, cx).await
+    }
+}

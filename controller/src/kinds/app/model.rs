@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use api_types::ProcessName;
+use api_types::drift::PauseState;
 use api_types::kinds::app::RolloutStatus;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,8 @@ pub type ReleaseKey = (ProcessName, String);
 /// The picture that planning works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
+    /// Set while nothing may be written for the app.
+    pub paused: Option<PauseState>,
     /// Whether everything that planning needs was read.
     pub known: bool,
     /// Whether the newest generation's image is resolved.
@@ -136,6 +139,7 @@ impl Model {
         let network_name = names::network(&owner.app, owner.uid);
         let network = observed.networks.known().and_then(|list| list.iter().find(|network| network.name == network_name));
         let mut model = Self {
+            paused: Some(desired.pause.state(now)).filter(|pause| pause.paused),
             known: [
                 observed.services.is_unknown(),
                 observed.tasks.is_unknown(),

@@ -236,6 +236,11 @@ impl AppReconciler {
         let most = if look.judgement.verdict.phase == VerdictPhase::Rolling { 2 } else { 5 };
         let patience = (elapsed / 20).clamp(Duration::from_millis(150), Duration::from_secs(most));
         match gate {
+            // Changes made meanwhile are looked at as they come; this is its end.
+            Gate::Paused { pause } => {
+                let left = pause.until.and_then(|until| (until - self.clock.now()).to_std().ok()).unwrap_or_default();
+                Outcome::requeue(left + Duration::from_millis(1))
+            }
             Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {

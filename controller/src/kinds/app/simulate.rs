@@ -63,6 +63,7 @@ impl Model {
     pub fn assume(&mut self, gate: &Gate) -> bool {
         let before = self.clone();
         match gate {
+            Gate::Paused { .. } => self.paused = None,
             Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::Failed => {}
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {

@@ -63,6 +63,7 @@ impl World {
             secret_versions: spec.secrets.keys().zip(1..).map(|(key, version)| (key.clone(), version)).collect(),
             restarts: BTreeMap::new(),
             status: AppStatus::default(),
+            pause: crate::store::Pause::default(),
         };
         let newest = Revision {
             generation: 1,
@@ -225,6 +226,16 @@ impl World {
             last_check: Check::Passed,
         });
     }
+}
+
+pub fn paused(world: &mut World, from: i64, to: i64) {
+    let at = |seconds| Some(start() + Duration::seconds(seconds));
+    world.record.pause = crate::store::Pause {
+        paused_at: at(from),
+        paused_until: at(to),
+        paused_by: Some("ada".to_owned()),
+        paused_because: Some("we look".to_owned()),
+    };
 }
 
 pub fn process(name: &str) -> ProcessName {

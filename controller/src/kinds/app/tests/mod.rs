@@ -3,5 +3,6 @@
 pub(crate) mod fixtures;
 mod plans;
 mod properties;
+mod servings;
 mod statuses;
 mod verdicts;
