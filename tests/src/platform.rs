@@ -308,6 +308,11 @@ impl Platform {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// A client for answers that take long.
+    pub fn http_long(&self) -> anyhow::Result<reqwest::Client> {
+        Ok(reqwest::Client::builder().no_proxy().build()?)
+    }
+
     /// A request through the edge: status and body.
     pub async fn get(&self, host: &str, path: &str) -> anyhow::Result<(u16, String)> {
         let answer = self.http.get(format!("http://{EDGE}{path}")).header(HOST, host).send().await?;
