@@ -100,6 +100,10 @@ pub struct PlanResponse {
     pub name: String,
     /// What an apply would do with the object itself.
     pub action: ApplyAction,
+    /// Every field that would differ from what is stored; all of them for a new app. Of a secret it is told only that
+    /// its value would be another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// Steps in order; empty when nothing would change.
     pub steps: Vec<PlanStep>,
     /// When the controller last observed the app; absent for a new one.

@@ -98,6 +98,8 @@ pub enum Reason {
     ImageNotFound,
     /// The registry did not answer.
     RegistryUnreachable,
+    /// The registry answered that it wants other credentials.
+    RegistryDenied,
 
     // Any.
     /// The engine refused what we asked of it; the message has its words.
@@ -108,6 +110,8 @@ pub enum Reason {
     AllScheduled,
     /// No node has room or fits; the message says what is short.
     Unschedulable,
+    /// The Swarm has no free subnet left for the app's network.
+    AddressPoolExhausted,
     /// The app is scaled to zero.
     ScaledToZero,
     /// The app is stopped (`spec.suspend`).

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use api_types::why::{Case, Why};
 use api_types::{App, Condition, ConditionStatus, ConditionType, Reason};
 use reqwest::header::HOST;
 use serde::de::DeserializeOwned;
@@ -237,6 +238,34 @@ impl Platform {
         let status = answer.status();
         ensure!(status.is_success(), "{status}: {}", answer.text().await?);
         Ok(())
+    }
+
+    /// What `skyctl why` says of an app, as JSON; its exit code is that of its answer.
+    pub async fn why(&self, name: &str) -> anyhow::Result<Why> {
+        let output = self.skyctl(&["why", name, "-o", "json"]).await?;
+        let why: Why = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
+        let wanted = i32::from(why.ready != ConditionStatus::True);
+        ensure!(output.code == wanted, "exit code {} for: {output:?}", output.code);
+        Ok(why)
+    }
+
+    /// Waits until `skyctl why` names a case.
+    pub async fn until_why(&self, name: &str, case: Case, timeout: Duration) -> anyhow::Result<Why> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let why = self.why(name).await;
+            match why {
+                Ok(why) if why.case == case => return Ok(why),
+                last if Instant::now() >= deadline => bail!("{name} is not {case} after {timeout:?}: {last:#?}\n{}", self.log()),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Waits until the controller has nothing left to do for an app, be it that it failed.
+    pub async fn until_done_or_failed(&self, name: &str) -> anyhow::Result<App> {
+        let idle = |app: &App| condition(app, ConditionType::Progressing).is_some_and(|found| found.status == ConditionStatus::False);
+        self.until(name, Duration::from_secs(60), "at rest", idle).await
     }
 
     /// Waits until the controller has nothing left to do for an app.

@@ -346,7 +346,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether the generation failed because its image could not be found or looked up.
     pub fn is_about_the_image(&self) -> bool {
-        let about = [Reason::ImageNotFound, Reason::RegistryUnreachable];
+        let about = [Reason::ImageNotFound, Reason::RegistryUnreachable, Reason::RegistryDenied];
         self.phase == VerdictPhase::Failed && [self.reason, self.cause].into_iter().flatten().any(|reason| about.contains(&reason))
     }
 }

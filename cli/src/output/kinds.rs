@@ -13,15 +13,40 @@ use super::{DIM, GREEN, RED, Table, YELLOW, age};
 pub trait Tabular {
     /// Headings.
     fn headings(wide: bool) -> Vec<&'static str>;
+    /// The organisation, for kinds that have one.
+    fn org(&self) -> String {
+        String::new()
+    }
     /// Cells.
     fn cells(&self, now: DateTime<Utc>, wide: bool) -> Vec<(String, Style)>;
 }
 
+/// Which columns a table has besides those of its kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Columns {
+    /// More columns.
+    pub wide: bool,
+    /// One for the organisation, in front.
+    pub orgs: bool,
+    /// A line with headings.
+    pub headings: bool,
+}
+
+impl Columns {
+    /// What a plain `get` shows.
+    pub const USUAL: Self = Self { wide: false, orgs: false, headings: true };
+}
+
 /// A table of objects.
-pub fn table<T: Tabular>(items: &[T], now: DateTime<Utc>, wide: bool) -> String {
-    let mut table = Table::new(T::headings(wide));
+pub fn table<T: Tabular>(items: &[T], now: DateTime<Utc>, columns: Columns) -> String {
+    let first = |text: &'static str| columns.orgs.then_some(text);
+    let mut table = match columns.headings {
+        true => Table::new(first("ORG").into_iter().chain(T::headings(columns.wide))),
+        false => Table::bare(),
+    };
     for item in items {
-        table.row(item.cells(now, wide));
+        let org = columns.orgs.then(|| plain(item.org()));
+        table.row(org.into_iter().chain(item.cells(now, columns.wide)));
     }
     table.render(0)
 }
@@ -60,6 +85,10 @@ pub fn serving(status: &AppStatus) -> String {
 }
 
 impl Tabular for App {
+    fn org(&self) -> String {
+        self.metadata.org.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "READY", "UP-TO-DATE", "SERVING", "STATUS", "REASON", "AGE", "URL"];
         if wide {
@@ -94,6 +123,9 @@ impl Tabular for App {
 }
 
 impl Tabular for Domain {
+    fn org(&self) -> String {
+        self.metadata.org.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
     fn headings(_: bool) -> Vec<&'static str> {
         vec!["HOST", "APP", "OWNER", "AGE"]
     }

@@ -66,6 +66,25 @@ pub(super) fn platform_status() -> Value {
     })
 }
 
+pub(super) fn why() -> Value {
+    json!({
+        "org": "acme", "name": "shop", "generation": 4, "ready": "False", "case": "crash",
+        "summary": "task web.1 on node n1 ends instead of running: it ended with exit code 1. Generation 3 answers meanwhile",
+        "since": "2026-01-31T11:58:00Z", "node": "n1", "servingGeneration": 3,
+        "chain": [
+            {
+                "about": "Ready", "status": "False", "reason": "RolloutFailed", "since": "2026-01-31T11:58:00Z",
+                "message": "generation 4 failed: task web.1 on node n1 exited with code 1; generation 3 is kept instead",
+            },
+            {"about": "task web.1", "message": "it ended with exit code 1", "since": "2026-01-31T11:58:00Z", "node": "n1"},
+        ],
+        "log": {"replica": "web.1", "lines": ["cannot connect to db:5432"]},
+        "next": [{"text": "or go back to it", "command": "skyctl rollback app/shop --to 3"}],
+        "see": "docs/troubleshooting.md#crash",
+        "time": "2026-01-31T12:00:20Z",
+    })
+}
+
 pub(super) fn organization_manifest() -> Value {
     json!({
         "apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": "acme"},
@@ -163,6 +182,7 @@ pub(super) fn apply_response() -> Value {
 pub(super) fn plan() -> Value {
     json!({
         "name": "shop", "action": "configured", "observedAt": "2026-01-31T12:00:20Z",
+        "changes": [{"path": "spec.image", "before": "registry.example/shop:1.3", "after": "registry.example/shop:1.4"}],
         "steps": [
             {"action": "CreateService", "description": "create service shop-c0de0002-web-1a2b3c4 with 1 replica"},
             {"action": "ScaleService", "description": "scale service shop-c0de0002-web-9f8e7d6 from 2 to 1"},

@@ -18,3 +18,4 @@ mod layout;
 mod ownership;
 mod restarts;
 mod rollout;
+mod why;

@@ -9,6 +9,7 @@ mod app_plan;
 mod app_revisions;
 mod app_rollback;
 mod app_scale;
+mod app_why;
 mod apply;
 mod apps;
 mod certificates;
@@ -49,6 +50,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_revisions::routes())
         .merge(app_rollback::routes())
         .merge(app_logs::routes())
+        .merge(app_why::routes())
         .merge(app_pause::routes())
         .merge(domains::routes())
         .merge(nodes::routes())

@@ -194,6 +194,12 @@ impl crate::api::insight::Insight for Faulty {
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
         self.store.glance_failures(org, since).await
     }
+    async fn glance_ahead(&self, uid: Uuid) -> Read<i64> {
+        self.store.glance_ahead(uid).await
+    }
+    async fn revision_failure_get(&self, uid: Uuid, generation: i64) -> Read<Option<api_types::why::Witness>> {
+        self.store.revision_failure_get(uid, generation).await
+    }
 }
 
 #[async_trait]

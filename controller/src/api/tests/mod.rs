@@ -44,6 +44,9 @@ use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
 struct RecordingPlanner(Mutex<Vec<PlanInput>>);
 
 impl Planner for RecordingPlanner {
+    fn witness(&self, observed: &Value, _generation: i64) -> Option<api_types::why::Witness> {
+        serde_json::from_value(observed.get("witness")?.clone()).ok()
+    }
     fn plan(&self, input: PlanInput) -> Vec<PlanStep> {
         let step = |name: &api_types::ProcessName| PlanStep { action: "CreateService".to_owned(), description: format!("create {name}") };
         let steps = input.wanted.processes.keys().map(step).collect();

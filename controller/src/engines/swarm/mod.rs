@@ -60,6 +60,14 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
+    /// The registry wants credentials, or other ones.
+    #[error("the registry does not give out {what}: {message}")]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// The registry's words.
+        message: String,
+    },
     /// The engine is not a Swarm manager.
     #[error("the engine is not a Swarm manager: {message}")]
     NotManager {
@@ -444,8 +452,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
     /// What an image reference means now.
     ///
     /// # Errors
-    /// `NotFound` when neither the registry nor the engine has it; `Unreachable` when the registry does
-    /// not answer and the engine does not have it.
+    /// `NotFound` when neither the registry nor the engine has it; `Denied` when the registry wants credentials, and
+    /// `Unreachable` when it does not answer, and the engine does not have the image.
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution>;
 
     /// Hints, for ever: reconnects by itself and says `Connected` each time.

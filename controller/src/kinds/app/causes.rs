@@ -54,7 +54,11 @@ impl Causes {
                 TaskState::Rejected => {
                     self.rejections += u32::from(is_new);
                     let cause = Cause { reason: rejection_reason(&task.error), message: format!("{who} was rejected: {}", words(task)) };
-                    let place = if cause.reason == Reason::ImageNotFound { &mut self.image } else { &mut self.health };
+                    let place = if matches!(cause.reason, Reason::ImageNotFound | Reason::RegistryDenied) {
+                        &mut self.image
+                    } else {
+                        &mut self.health
+                    };
                     place.get_or_insert(cause);
                 }
                 TaskState::Failed => {
@@ -119,7 +123,14 @@ fn rejection_reason(error: &str) -> Reason {
     let lower = error.to_ascii_lowercase();
     let about_image =
         ["no such image", "pull access denied", "manifest unknown", "not found: manifest", "manifest for", "repository does not exist"];
-    if about_image.iter().any(|words| lower.contains(words)) { Reason::ImageNotFound } else { Reason::TaskRejected }
+    let about_credentials = ["unauthorized", "authentication required", "no basic auth credentials"];
+    if about_credentials.iter().any(|words| lower.contains(words)) {
+        Reason::RegistryDenied
+    } else if about_image.iter().any(|words| lower.contains(words)) {
+        Reason::ImageNotFound
+    } else {
+        Reason::TaskRejected
+    }
 }
 
 fn check_cause(who: &str, endpoint: &Endpoint) -> Option<Cause> {

@@ -1,12 +1,13 @@
 //! App: an image run as processes behind the edge.
 //!
 //! `observe` reads, `plan` decides, `apply` does one step, `status` tells. `desired`, `render`, `model`,
-//! `simulate`, `causes` and `verdict` are the pure parts between them; `reconcile` ties them together and
+//! `simulate`, `causes`, `verdict` and `witness` are the pure parts between them; `evidence` keeps what a failure left behind; `reconcile` ties them together and
 //! is the only place that knows the order.
 
 pub mod apply;
 pub mod causes;
 pub mod desired;
+pub mod evidence;
 pub mod index;
 pub mod model;
 pub mod names;
@@ -19,6 +20,7 @@ pub mod serving;
 pub mod simulate;
 pub mod status;
 pub mod verdict;
+pub mod witness;
 
 pub use index::AppIndex;
 pub use reconcile::AppReconciler;

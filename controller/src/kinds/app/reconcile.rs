@@ -21,6 +21,7 @@ use super::observe::Observer;
 use super::plan::{self, Gate, Step};
 use super::status::{self, Inputs};
 use super::verdict::{self, Judgement};
+use super::{evidence, witness};
 use crate::clock::SharedClock;
 use crate::engines::swarm::EngineError;
 use crate::plan::{Fact, Plan, Step as _};
@@ -186,6 +187,9 @@ impl AppReconciler {
         let verdict = &look.judgement.verdict;
         let (uid, generation) = (rows.record.uid, rows.record.generation);
         self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
+        if verdict.phase == VerdictPhase::Failed {
+            self.keep_evidence(rows, look, epoch).await?;
+        }
         let (event_type, text) = match verdict.phase {
             VerdictPhase::Failed => {
                 (EventType::Warning, format!("generation {generation} failed: {}", verdict.message.as_deref().unwrap_or("")))
@@ -196,6 +200,16 @@ impl AppReconciler {
         let word = verdict.reason.map_or_else(|| format!("{:?}", verdict.phase), |reason| reason.to_string());
         self.event(&look.desired, event_type, &word, text);
         Ok(())
+    }
+
+    /// Keeps the task that shows the failure, before it is taken away for the generation before.
+    async fn keep_evidence(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        let verdict = &look.judgement.verdict;
+        let tasks_show = [verdict.cause, verdict.reason].into_iter().flatten().any(witness::can_show);
+        match witness::find(&look.observed, Some(rows.record.generation)).filter(|_| tasks_show) {
+            Some(found) => evidence::keep(&*self.observer.engine, &self.store, (&rows.record, &rows.newest), found, epoch).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes the status and what it was made from, where they changed.
@@ -281,6 +295,7 @@ impl AppReconciler {
         let is_image = matches!(step, Step::ResolveImage { .. });
         let fatal = match &error {
             EngineError::NotFound { .. } if is_image => Some((Reason::ImageNotFound, error.to_string())),
+            EngineError::Denied { .. } if is_image => Some((Reason::RegistryDenied, error.to_string())),
             EngineError::Invalid { .. } => Some((Reason::EngineRefused, text.clone())),
             _ => None,
         };
@@ -321,9 +336,11 @@ fn engine_class(error: &EngineError) -> Class {
     match error {
         EngineError::OutOfSequence { .. } | EngineError::NameTaken { .. } | EngineError::NotFound { .. } => Class::Conflict,
         EngineError::InUse { .. } => Class::Waiting(Duration::from_millis(500)),
-        EngineError::Invalid { .. } | EngineError::NotManager { .. } | EngineError::Unreachable { .. } | EngineError::Other { .. } => {
-            Class::Transient
-        }
+        EngineError::Invalid { .. }
+        | EngineError::Denied { .. }
+        | EngineError::NotManager { .. }
+        | EngineError::Unreachable { .. }
+        | EngineError::Other { .. } => Class::Transient,
     }
 }
 

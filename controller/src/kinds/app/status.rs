@@ -193,7 +193,7 @@ fn accepted(inputs: &Inputs<'_>) -> Said {
 
 fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::ImagePullable, status, reason, message);
-    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable]) {
+    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable, Reason::RegistryDenied]) {
         return say(False, reason, message);
     }
     if let Some(cause) = &causes.image {
