@@ -112,6 +112,8 @@ pub enum Command {
     Stop(cmd::stop::StopArgs),
     /// Start a stopped app
     Start(cmd::stop::StartArgs),
+    /// Show what was changed behind the platform's back
+    Drift(cmd::drift::Args),
     /// Write nothing for an app for a while
     Pause(cmd::pause::Args),
     /// End the pause of an app

@@ -211,6 +211,21 @@ impl Platform {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await
     }
 
+    /// The server's metrics as text.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("http://{API}/metrics")).bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Changes a setting.
+    pub async fn put_setting(&self, key: &str, value: serde_json::Value) -> anyhow::Result<()> {
+        let url = format!("http://{API}/v1/settings/{key}");
+        let answer = self.http.put(url).bearer_auth(&self.token).json(&serde_json::json!({"value": value})).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// Waits until an app satisfies `wanted`; fails with its last state after `timeout`.
     pub async fn until(&self, name: &str, timeout: Duration, what: &str, wanted: impl Fn(&App) -> bool) -> anyhow::Result<App> {
         let deadline = Instant::now() + timeout;
@@ -283,9 +298,14 @@ impl Platform {
 
     /// Kills the proxy without warning.
     pub async fn kill_traefik(&self) -> anyhow::Result<()> {
+        kill9(&self.traefik_pid()?.to_string())
+    }
+
+    /// Process id of the proxy.
+    pub fn traefik_pid(&self) -> anyhow::Result<i32> {
         let all = self.traefiks();
         let [pid] = all.as_slice() else { bail!("one proxy was expected: {all:?}") };
-        kill9(pid)
+        Ok(pid.parse()?)
     }
 
     /// Kills the process that runs the proxy, without warning.
@@ -311,6 +331,21 @@ impl Platform {
             line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
         };
         all.filter(has).collect()
+    }
+
+    /// Drops what the proxy sends to the provider of its routes, so that it cannot follow; returns what [`Self::mend`] takes.
+    pub async fn cut_provider(&self) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.data_dir.join("edge/traefik.yml"))?;
+        let endpoint = text.lines().find(|line| line.contains("endpoint")).context("no endpoint in traefik.yml")?;
+        let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+        let port = endpoint.rsplit_once("127.0.0.1:").map(|(_, rest)| digits(rest)).context("no port of the provider")?;
+        provider_rule("-I", &port).await?;
+        Ok(port)
+    }
+
+    /// Ends what [`Self::cut_provider`] began.
+    pub async fn mend(&self, port: &str) -> anyhow::Result<()> {
+        provider_rule("-D", port).await
     }
 
     /// Everything that the platform's database holds, as text.
@@ -378,6 +413,15 @@ impl Drop for Platform {
             let _ = kill9(&pid);
         }
     }
+}
+
+/// Inserts or deletes the rule that drops packets to the provider, in the test's own network namespace.
+async fn provider_rule(flag: &str, port: &str) -> anyhow::Result<()> {
+    ensure!(crate::dockerd::in_lab(), "firewall rules are for a namespace of the test's own");
+    let rule = ["-w", flag, "OUTPUT", "-o", "lo", "-p", "tcp", "--dport", port, "-j", "DROP"];
+    let output = Command::new("iptables").args(rule).output().await?;
+    ensure!(output.status.success(), "iptables: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 fn kill9(pid: &str) -> anyhow::Result<()> {

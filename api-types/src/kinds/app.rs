@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edge::{EdgeSpec, Protocol};
 use crate::condition::{Condition, Reason};
+use crate::drift::DriftPolicy;
 use crate::duration::HumanDuration;
 use crate::image::ImageRef;
 use crate::name::{EnvKey, Host, ProcessName};
@@ -60,6 +61,10 @@ pub struct AppSpec {
     /// How a new generation replaces the old one.
     #[serde(default)]
     pub rollout: RolloutSpec,
+    /// What becomes of a change that somebody makes behind the platform's back: `correct` puts it right, `hold` leaves
+    /// it until the spec changes. It is recorded either way.
+    #[serde(default, skip_serializing_if = "DriftPolicy::is_default")]
+    pub drift_policy: DriftPolicy,
 }
 
 impl AppSpec {

@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod diff;
+pub mod drift;
 pub mod events;
 pub mod explain;
 pub mod get;
@@ -156,6 +157,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
         Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Drift(args) => drift::run(&session()?, args).await,
         Command::Resume(args) => pause::resume(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,

@@ -249,6 +249,13 @@ pub(super) fn pause() -> Value {
 pub(super) fn no_pause() -> Value {
     json!({"paused": false})
 }
+pub(super) fn drift() -> Value {
+    json!({
+        "id": 7, "app": "shop", "kind": "service", "object": "shop-c0de0002-web-1a2b3c4", "field": "replicas", "desired": "2", "observed": "5",
+        "action": "Corrected", "firstSeen": "2026-01-31T12:00:00Z", "lastSeen": "2026-01-31T12:00:00Z", "endedAt": "2026-01-31T12:00:00Z",
+        "controller": "n1",
+    })
+}
 pub(super) fn log_line() -> Value {
     json!({"time": "2026-01-31T12:00:05Z", "process": "web", "replica": "web.2", "stream": "stdout", "line": "listening on 8080"})
 }

@@ -18,6 +18,7 @@ mod apps;
 mod certificates;
 mod connect;
 mod domains;
+mod drift;
 mod error;
 mod events;
 mod glance;
@@ -56,6 +57,7 @@ use uuid::Uuid;
 
 pub use app_change::Change;
 pub use certificates::MAX_CERTIFICATES;
+pub use drift::{DriftChange, DriftFound, DriftLook};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;

@@ -2,6 +2,7 @@
 //! the OpenAPI document.
 
 mod app_change;
+mod app_drift;
 mod app_history;
 mod app_logs;
 mod app_pause;
@@ -52,6 +53,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_logs::routes())
         .merge(app_why::routes())
         .merge(app_pause::routes())
+        .merge(app_drift::routes())
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(certificates::routes())

@@ -240,7 +240,9 @@ pub(super) fn network_to_engine(spec: &NetworkSpec) -> models::NetworkCreateRequ
 
 /// Reads a network; `None` without an id.
 pub(super) fn network_from_engine(network: models::Network) -> Option<Network> {
-    Some(Network { id: network.id?, name: network.name.unwrap_or_default(), labels: sorted(network.labels) })
+    // While the Swarm has no subnet for it, the engine knows neither driver nor addresses.
+    let allocated = network.driver.is_some_and(|driver| !driver.is_empty());
+    Some(Network { id: network.id?, name: network.name.unwrap_or_default(), labels: sorted(network.labels), allocated })
 }
 
 /// Reads a secret; `None` without an id.

@@ -262,6 +262,14 @@ pub struct Network {
     pub name: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether the Swarm has given it a subnet. Until then no task can be on it.
+    #[serde(default = "yes")]
+    pub allocated: bool,
+}
+
+/// Observations of an older release do not say it.
+fn yes() -> bool {
+    true
 }
 
 /// A secret on the engine; its value cannot be read back.
@@ -332,7 +340,7 @@ pub enum EngineHint {
     Changed {
         /// `service`, `network`, `secret`, `node` or `container`.
         kind: &'static str,
-        /// Name of a service; else the engine's id.
+        /// Name of a service, network or secret where the engine tells it; else the engine's id.
         name: String,
     },
     /// A container started.

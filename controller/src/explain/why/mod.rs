@@ -14,9 +14,12 @@ use api_types::kinds::app::VerdictPhase;
 use api_types::platform::ServerProcess;
 use api_types::why::{Case, Link, Why, Witness};
 use api_types::{AppName, AppSpec, AppStatus, Condition, ConditionStatus, ConditionType, Node, OrgName, Reason};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::platform;
+
+/// How long the proxy may take to follow a rollout before that is told as trouble; usually it is well under a second.
+const PATIENCE: TimeDelta = TimeDelta::seconds(5);
 
 /// What is known of an app when the question is asked.
 #[derive(Debug)]
@@ -249,22 +252,34 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
         chain.extend(task(facts, case));
         return (case, chain);
     }
-    if let Some(paused) = paused(facts) {
+    let pause = paused(facts);
+    // What a pause keeps from being begun has no other cause; what goes wrong meanwhile has.
+    if let Some(paused) = pause.filter(|_| ready.reason == Reason::RollingOut) {
         chain.push(link(paused, None));
         return (Case::Paused, chain);
     }
     // The reason of `Ready` itself comes from the deepest cause, when it has a name of its own.
     let own = case_of(ready.reason).and_then(|case| Some((case, causes(all).find(|told| told.reason == ready.reason)?)));
-    let other = || causes(all).find_map(|told| Some((case_of(told.reason)?, told)));
+    let other = || causes(all).filter(|told| !is_consequence(facts, ready, told)).find_map(|told| Some((case_of(told.reason)?, told)));
     let Some((case, told)) = own.or_else(other) else {
         let progress = condition(all, ConditionType::Progressing);
         chain.extend(progress.map(|told| link(told, None)));
         let under_way = progress.is_some_and(|told| told.status == ConditionStatus::True);
         return (if under_way { Case::RollingOut } else { case_of(ready.reason).unwrap_or(Case::Other) }, chain);
     };
+    chain.extend(pause.map(|told| link(told, None)));
     chain.push(link(told, None));
     chain.extend(task(facts, case));
     (case, chain)
+}
+
+/// Whether a condition is only not good yet: during a rollout the route waits for the tasks, and then for a moment for
+/// the proxy.
+fn is_consequence(facts: &Facts<'_>, ready: &Condition, told: &Condition) -> bool {
+    let is_healthy = condition(&facts.status.conditions, ConditionType::Healthy).is_some_and(|told| told.status == ConditionStatus::True);
+    let is_stalled = facts.status.rollout.is_none_or(|rollout| facts.now - rollout.last_progress_at > PATIENCE);
+    let waits = matches!(told.reason, Reason::RoutePending | Reason::NoBackends | Reason::EdgeUnreachable);
+    ready.reason == Reason::RollingOut && told.kind == ConditionType::Routed && waits && !(is_healthy && is_stalled)
 }
 
 /// Conditions that are not good, in the order in which one depends on the other.

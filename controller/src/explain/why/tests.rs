@@ -185,9 +185,23 @@ fn the_first_thing_that_is_wrong_is_the_cause_of_the_others() {
     ]);
     case.witness = None;
     assert_eq!(case.ask().case, Case::NameTaken);
-    case.status.conditions.retain(|condition| condition.kind != Accepted && condition.kind != Routed);
+    case.status.conditions.retain(|condition| condition.kind != Accepted);
     let why = case.ask();
-    assert_eq!((why.case, abouts(&why)), (Case::RollingOut, vec!["Ready", "Progressing"]));
+    assert_eq!((why.case, abouts(&why)), (Case::RollingOut, vec!["Ready", "Progressing"]), "the route waits for the tasks");
+    // The tasks answer, and the proxy does not follow.
+    case.status.conditions.push(told(Healthy, True, Reason::AllHealthy, "all 1 tasks run and answer"));
+    let progress = |seconds| api_types::kinds::app::RolloutStatus {
+        generation: 2,
+        started_at: now() - TimeDelta::minutes(3),
+        last_progress_at: now() - TimeDelta::seconds(seconds),
+        progress: 4,
+        healthy_since: None,
+    };
+    case.status.rollout = Some(progress(1));
+    assert_eq!(case.ask().case, Case::RollingOut);
+    case.status.rollout = Some(progress(30));
+    let why = case.ask();
+    assert_eq!((why.case, abouts(&why)), (Case::DomainNotRouted, vec!["Ready", "Routed"]));
 }
 
 #[test]

@@ -109,6 +109,8 @@ impl fmt::Display for Step {
 pub enum Gate {
     /// Somebody asked that nothing is written for a while.
     Paused { pause: PauseState },
+    /// Somebody changed something, which is to be left so.
+    Held { what: String },
     /// The engine could not be read; nothing is decided on a guess.
     EngineUnknown,
     /// A foreign object has a name that we need.
@@ -133,6 +135,7 @@ impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Paused { pause } => write!(f, "waiting for the end of the pause ({pause})"),
+            Self::Held { what } => write!(f, "waiting for another spec: spec.driftPolicy holds what was changed by hand ({what})"),
             Self::EngineUnknown => f.write_str("waiting for the engine to answer"),
             Self::NameTaken { what } => write!(f, "{what} exists and is not ours; rename or remove it"),
             Self::TasksReady { process, ready, wanted } => write!(f, "waiting for {process}: {ready} of {wanted} tasks are ready"),
@@ -188,10 +191,11 @@ pub fn plan(desired: &Desired, model: &Model) -> Plan<Step, Gate> {
 /// The next step, or what it waits for.
 pub fn next(desired: &Desired, model: &Model) -> Next {
     let next = next_unpaused(desired, model);
-    match (&model.paused, &next) {
-        // A pause holds back acts, not waits: what is waited for anyway is the more exact answer.
-        (Some(pause), Next::Act(_)) => Next::Wait(Gate::Paused { pause: pause.clone() }),
-        _ => next,
+    // Only acts are held back, not waits: what is waited for anyway is the more exact answer.
+    match (next, &model.paused, &model.held) {
+        (Next::Act(_), Some(pause), _) => Next::Wait(Gate::Paused { pause: pause.clone() }),
+        (Next::Act(_), None, Some(what)) if !desired.deleting => Next::Wait(Gate::Held { what: what.clone() }),
+        (next, ..) => next,
     }
 }
 

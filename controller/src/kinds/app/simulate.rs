@@ -64,7 +64,7 @@ impl Model {
         let before = self.clone();
         match gate {
             Gate::Paused { .. } => self.paused = None,
-            Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::Failed => {}
+            Gate::Held { .. } | Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::Failed => {}
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {
                     service.ready = service.replicas;

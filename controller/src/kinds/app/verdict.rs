@@ -67,7 +67,7 @@ pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>)
 
 /// The verdict that the generation has failed, if it has.
 fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<Verdict> {
-    let causes = Causes::find(look.desired, look.observed);
+    let causes = Causes::find(look.desired, look.observed, now);
     let failed =
         |reason, cause, message| Verdict { phase: VerdictPhase::Failed, reason: Some(reason), cause, message: Some(message), time: now };
     let as_is = |cause: Cause| failed(cause.reason, None, cause.message);

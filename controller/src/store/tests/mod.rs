@@ -5,6 +5,7 @@ mod certificates;
 mod connect;
 mod controller;
 mod domains;
+mod drift;
 mod heartbeats;
 mod history;
 mod platform;

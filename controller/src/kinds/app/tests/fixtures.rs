@@ -138,7 +138,7 @@ impl World {
     pub fn running(mut self) -> Self {
         let desired = self.desired();
         let owner = &desired.owner;
-        let network = Network { id: "net1".into(), name: names::network(&owner.app, owner.uid), labels: owner.labels() };
+        let network = Network { id: "net1".into(), name: names::network(&owner.app, owner.uid), labels: owner.labels(), allocated: true };
         self.observed.networks = Fact::Known(vec![network]);
         let secret = |name: &String| Secret { id: format!("id-{name}"), name: name.clone(), labels: owner.labels() };
         self.observed.secrets = Fact::Known(desired.target.secrets(owner).keys().map(secret).collect());

@@ -26,6 +26,7 @@ fn told_after(world: &World, previous: &AppStatus) -> AppStatus {
         model: &model,
         judgement: &judgement,
         plan: &plan,
+        drift: &[],
         image_error: None,
         previous,
         edge: ("http", 8080),
