@@ -6,6 +6,7 @@ pub mod certs;
 pub mod dockerd;
 pub mod edge;
 pub mod engine;
+pub mod foreign;
 pub mod inspect;
 pub mod platform;
 pub mod tap;

@@ -22,6 +22,8 @@ use crate::edge::EndpointTable;
 use crate::edge::document::DocumentOptions;
 use crate::edge::endpoints::{self, EndpointsConfig};
 use crate::edge::known_good::KnownGood;
+use crate::edge::lag;
+use crate::edge::metrics::{EdgeCounts, EdgeMetrics};
 use crate::edge::provider::{self, ProviderConfig};
 use crate::edge::publisher::{self, EdgeHandle, PublisherConfig, RouteSource};
 use crate::edge::responder;
@@ -139,10 +141,15 @@ impl Edge {
         };
         let feed = Feed::start(sources, provider, pages, &token, &cancel);
         let proxy = TraefikClient::new(orders.api, args.edge_http, feed.endpoints.clone())?.with(Some(orders.probe), args.edge_https);
+        let proxy = Arc::new(proxy);
+        let metrics = core.metrics.register(EdgeMetrics::register);
+        let counts = EdgeCounts { published: feed.handle.published(), endpoints: feed.endpoints.clone() };
+        core.metrics.register(|registry| registry.register_collector(Box::new(counts)));
         let keeper = Keeper::start(orders, core.entropy.clone()).await.context("the proxy cannot be started")?;
         let https_port = args.edge_https.map(|address| address.port());
-        let Feed { handle, endpoints, tasks } = feed;
-        Ok(Self { proxy: Arc::new(proxy), handle, endpoints, https_port, keeper, cancel, tasks })
+        let Feed { handle, endpoints, mut tasks } = feed;
+        tasks.push(tokio::spawn(lag::follow(proxy.clone(), handle.published(), metrics, cancel.child_token())));
+        Ok(Self { proxy, handle, endpoints, https_port, keeper, cancel, tasks })
     }
 
     /// The check for `/readyz`.

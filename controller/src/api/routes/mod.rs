@@ -15,6 +15,7 @@ mod apply;
 mod apps;
 mod certificates;
 mod domains;
+mod drafts;
 mod nodes;
 mod orgs;
 mod server;
@@ -55,6 +56,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_pause::routes())
         .merge(app_drift::routes())
         .merge(domains::routes())
+        .merge(drafts::routes())
         .merge(nodes::routes())
         .merge(certificates::routes())
         .merge(settings::routes())
@@ -69,6 +71,19 @@ struct WriteParams {
     /// Check everything, write nothing.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Query of an apply.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ApplyParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// Take over the running Swarm services that `processes.….adopt` names, where they run exactly as the process says. For
+    /// administrators of the platform.
+    #[serde(default)]
+    adopt: bool,
 }
 
 /// Query of a change of an app.

@@ -27,6 +27,7 @@ pub(super) fn concrete(template: &str, org: &str) -> String {
         template if template.starts_with("/v1/certificates") => "own",
         _ => "shop",
     };
+    let template = if template == "/v1/drafts" { "/v1/drafts?service=shop_web" } else { template };
     template
         .replace("{org}", org)
         .replace("{name}", name)

@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod client;
+mod digest;
 pub mod fake;
 mod gate;
 mod handshake;
@@ -14,6 +15,8 @@ pub(crate) mod leftover;
 mod log;
 pub mod process;
 pub mod static_config;
+
+use std::collections::BTreeMap;
 
 use api_types::Host;
 use async_trait::async_trait;
@@ -68,6 +71,12 @@ pub trait ProxyApi: Send + Sync + 'static {
     /// What the proxy does with the route of a key. `probe` in the answer is empty: asking the app is
     /// [`ProxyApi::probe`]'s work.
     async fn route_facts(&self, key: &str) -> Fact<RouteFacts>;
+    /// A number for each of the keys that the proxy has something for; it differs whenever what the proxy does with
+    /// the key's route differs. `Unknown` where that cannot be told.
+    async fn route_digests(&self, keys: &[String]) -> Fact<BTreeMap<String, u64>> {
+        let _: &[String] = keys;
+        Fact::Unknown
+    }
     /// What it runs as a whole.
     async fn overview(&self) -> Result<ProxyOverview, ProxyError>;
     /// Which certificate clients of a host get: its SHA-256 in hex. `Absent` when the edge takes no TLS connections.
