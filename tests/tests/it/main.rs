@@ -17,6 +17,7 @@ mod engine_contract;
 mod examples;
 mod failures;
 mod layout;
+mod metrics;
 mod ownership;
 mod restarts;
 mod rollout;
