@@ -6,7 +6,14 @@ use crate::errors::{CliError, Result};
 
 /// Short forms besides those that [`Kind`] knows.
 const SHORT: [(&str, Kind); 7] = [
-    ("cert", Kind::Certificate), ("certs", Kind::Certificate), ("dom", Kind::Domain), ("host", Kind::Domain), ("hosts", Kind::Domain), ("tenant", Kind::Organization), ("cfg", Kind::Setting)];
+    ("cert", Kind::Certificate),
+    ("certs", Kind::Certificate),
+    ("dom", Kind::Domain),
+    ("host", Kind::Domain),
+    ("hosts", Kind::Domain),
+    ("tenant", Kind::Organization),
+    ("cfg", Kind::Setting),
+];
 
 /// Reads a kind's word.
 ///

@@ -86,7 +86,16 @@ impl Platform {
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(10)).build()?;
         let data_dir = dir.path().join("data");
         let docker_host = docker_host.to_owned();
-        let mut platform = Self { dockerd, docker_host, data_dir, server: None, arguments: arguments.iter().map(ToString::to_string).collect(), token: String::new(), http, _dir: dir };
+        let mut platform = Self {
+            dockerd,
+            docker_host,
+            data_dir,
+            server: None,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            token: String::new(),
+            http,
+            _dir: dir,
+        };
         platform.start_server().await?;
         platform.token = std::fs::read_to_string(platform.data_dir.join("admin-token"))?.trim().to_owned();
         Ok(platform)

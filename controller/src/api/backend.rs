@@ -8,7 +8,8 @@ use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
-    Certificate, CertificateName,    AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+    AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
+    Setting, SettingKey,
 };
 use std::collections::BTreeSet;
 

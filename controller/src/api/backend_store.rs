@@ -4,7 +4,8 @@ use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
-    AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+    AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
+    Setting, SettingKey,
 };
 use std::collections::BTreeSet;
 

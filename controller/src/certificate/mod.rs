@@ -158,8 +158,9 @@ pub fn read_key(text: &str, chain: &Chain) -> Result<Key, String> {
         _ => "PRIVATE KEY",
     };
     let pem = Zeroizing::new(write_pem(label, der.secret_der()));
-    let signer = rustls::crypto::ring::sign::any_supported_type(&der)
-        .map_err(|_| "it is of a kind that is not supported: RSA from 2048 bits, ECDSA P-256 or P-384, or Ed25519 was expected".to_owned())?;
+    let signer = rustls::crypto::ring::sign::any_supported_type(&der).map_err(|_| {
+        "it is of a kind that is not supported: RSA from 2048 bits, ECDSA P-256 or P-384, or Ed25519 was expected".to_owned()
+    })?;
     let ders = ders(&chain.pem)?;
     match CertifiedKey::new(ders, signer).keys_match() {
         Ok(()) => Ok(Key(pem)),

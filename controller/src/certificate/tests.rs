@@ -77,7 +77,9 @@ fn what_is_wrong_is_said() {
     assert!(refused(&format!("{}{}", leaf.chain, leaf.key)).contains("holds a private key"));
     assert!(refused(&root.pem()).contains("no DNS name"));
     assert!(refused(&format!("{}{}", root.pem(), leaf.chain)).contains("the host's certificate first"));
-    assert!(refused(&format!("{}{}", leaf.chain, third.pem())).contains("signed by \"CN=root\", but certificate 2 is that of \"CN=third\""));
+    assert!(
+        refused(&format!("{}{}", leaf.chain, third.pem())).contains("signed by \"CN=root\", but certificate 2 is that of \"CN=third\"")
+    );
     assert!(refused(&format!("{}{}", leaf.chain, other.pem())).contains("do not make a chain"));
     assert!(refused(&leaf.chain.repeat(MAX_CHAIN + 1)).contains("more than 10 certificates"));
 

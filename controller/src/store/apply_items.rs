@@ -7,12 +7,14 @@ use std::str::FromStr;
 use api_types::kinds::app::App;
 use api_types::kinds::edge::UserName;
 use api_types::name::{LabelKey, LabelValue, ParseError};
-use api_types::{AppName, AppSpec, CertificateName, EnvKey, FieldError, Host, Kind, Manifest, ObjectMeta, OrgName, OrganizationSpec, SecretValue};
+use api_types::{
+    AppName, AppSpec, CertificateName, EnvKey, FieldError, Host, Kind, Manifest, ObjectMeta, OrgName, OrganizationSpec, SecretValue,
+};
 use serde_json::Value;
 
 use super::WriteError;
-use crate::certificate::{Chain, read_chain};
 use super::apps::parse_version;
+use crate::certificate::{Chain, read_chain};
 
 /// Longest display name of an organisation, in characters.
 const MAX_DISPLAY_NAME: usize = 100;
@@ -105,8 +107,8 @@ impl Items {
             }
             Manifest::Certificate(object) => {
                 let name = parsed(item, "metadata.name", &meta.name)?;
-                let chain = read_chain(&object.spec.chain)
-                    .map_err(|message| WriteError::invalid(item, FieldError::new("spec.chain", message)))?;
+                let chain =
+                    read_chain(&object.spec.chain).map_err(|message| WriteError::invalid(item, FieldError::new("spec.chain", message)))?;
                 self.certificates.push(CertificateItem { head, name, chain, private_key: object.spec.private_key.clone() });
             }
             Manifest::App(object) => {

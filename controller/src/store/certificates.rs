@@ -156,7 +156,11 @@ impl Store {
             match self.certificate_key(&row) {
                 Ok(key) => pairs.push(CertificatePair { name: row.name, chain: row.chain, key, fingerprint }),
                 Err(error @ StoreError::Crypto(_)) => {
-                    tracing::error!(certificate = row.name, error = &error as &dyn std::error::Error, "a key does not decrypt; its certificate is not served");
+                    tracing::error!(
+                        certificate = row.name,
+                        error = &error as &dyn std::error::Error,
+                        "a key does not decrypt; its certificate is not served"
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -229,9 +233,11 @@ impl Apply<'_> {
 
     async fn certificate_insert(&mut self, item: &CertificateItem, key: &Key) -> Result<(i64, i64), WriteError> {
         let what = "creating a certificate";
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM certificates").fetch_one(&mut *self.tx).await.map_err(StoreError::on(what))?;
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM certificates").fetch_one(&mut *self.tx).await.map_err(StoreError::on(what))?;
         if count >= MAX_CERTIFICATES {
-            let detail = format!("there are {count} certificates, and there may be {MAX_CERTIFICATES}; delete one, or use one for several names");
+            let detail =
+                format!("there are {count} certificates, and there may be {MAX_CERTIFICATES}; delete one, or use one for several names");
             return Err(WriteError::conflict(item.head.item, detail));
         }
         let uid = self.store.inner.entropy.uuid(self.now);

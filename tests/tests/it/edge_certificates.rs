@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use api_types::{Certificate, Condition, Reason};
-use chrono::{Datelike, TimeDelta, Utc};
+use chrono::{Datelike, TimeDelta};
 use lab::certs::{Authority, Signed};
 use lab::platform::{EDGE_HTTPS, IMAGE, Platform};
 use serde_json::json;
+use skyswarm::clock::SystemClock;
 
 const HOST: &str = "shop-default.apps.localhost";
 
@@ -63,7 +64,7 @@ async fn a_certificate_is_applied_served_renewed_and_deleted() -> anyhow::Result
     assert_eq!(client.get(&url).send().await?.status(), 200);
 
     // One that ends soon says so, and counts down; it replaces the first without a restart.
-    let soon = (Utc::now() + TimeDelta::days(10)).date_naive();
+    let soon = (SystemClock::shared().now() + TimeDelta::days(10)).date_naive();
     let day = (soon.year(), u8::try_from(soon.month())?, u8::try_from(soon.day())?);
     let second = authority.sign_to_day(&["*.apps.localhost"], day);
     platform.apply(&manifest(&second)).await?;

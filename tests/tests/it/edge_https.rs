@@ -64,7 +64,8 @@ async fn clients_get_the_certificate_of_the_name_they_ask_for_and_a_self_signed_
     let refused = serves(&client, &lab, "nobody.example", "/").await;
     assert!(refused.is_err(), "{refused:?}");
     // Whoever takes any certificate reaches the app there.
-    let careless = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).resolve("nobody.example", edge).build().expect("one");
+    let careless =
+        reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).resolve("nobody.example", edge).build().expect("one");
     assert_eq!(serves(&careless, &lab, "nobody.example", "/").await.expect("answers").status(), 200);
 
     // Taken away, clients get the proxy's own again.

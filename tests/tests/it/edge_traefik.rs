@@ -195,7 +195,8 @@ async fn a_route_with_an_error_and_tasks_that_fail_the_proxys_check_are_read_bac
     let traefik = lab.traefik().await;
     let mut app = route(1, "a", &["a.example"]);
     // The first one has no such path, the second one answers everything.
-    app.health = Some(serde_json::from_value(serde_json::json!({"path": "/healthz", "interval": "1s", "failureThreshold": 1})).expect("valid"));
+    app.health =
+        Some(serde_json::from_value(serde_json::json!({"path": "/healthz", "interval": "1s", "failureThreshold": 1})).expect("valid"));
     lab.set_endpoints([a.endpoint(1), b.endpoint(1)]);
     lab.set_routes(std::slice::from_ref(&app));
     let facts = async |what: &str, wanted: &dyn Fn(&skyswarm::edge::RouteFacts) -> bool| {

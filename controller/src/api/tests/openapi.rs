@@ -138,7 +138,9 @@ fn examples_read_back_as_their_types() {
     fn reads<T: serde::de::DeserializeOwned>(value: Value) {
         serde_json::from_value::<T>(value.clone()).unwrap_or_else(|error| panic!("{error}: {value}"));
     }
-    for manifest in [examples::app_manifest(), examples::organization_manifest(), examples::domain_manifest(), examples::certificate_manifest()] {
+    for manifest in
+        [examples::app_manifest(), examples::organization_manifest(), examples::domain_manifest(), examples::certificate_manifest()]
+    {
         api_types::check::check(&manifest).unwrap_or_else(|errors| panic!("{errors:?}"));
     }
     reads::<api_types::App>(examples::app());

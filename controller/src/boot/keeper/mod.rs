@@ -120,7 +120,12 @@ impl Keeper {
 async fn launch(orders: &Orders) -> anyhow::Result<Running> {
     // By this name it is the very program that runs now, also when its file was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("skyswarm").args(["edge-keeper", "--log-format", &telemetry::format().to_string()]).arg(orders.argument()).current_dir(&orders.folder).env_clear();
+    command
+        .arg0("skyswarm")
+        .args(["edge-keeper", "--log-format", &telemetry::format().to_string()])
+        .arg(orders.argument())
+        .current_dir(&orders.folder)
+        .env_clear();
     command.envs(VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
     // A group of its own: Ctrl-C in a terminal is for the server, which ends the keeper in order.
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());

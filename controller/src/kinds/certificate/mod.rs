@@ -93,7 +93,8 @@ impl Reconciler for CertificateReconciler {
             let now = self.clock.now();
             let conditions = conditions(certificate, &look, warning, now);
             soon |= conditions.iter().any(|condition| {
-                condition.status != ConditionStatus::True && (now - condition.last_transition_time).to_std().is_ok_and(|since| since < PATIENCE)
+                condition.status != ConditionStatus::True
+                    && (now - condition.last_transition_time).to_std().is_ok_and(|since| since < PATIENCE)
             });
             if let Some(until) = certificate.status.as_ref().and_then(|status| status.not_after) {
                 ends.insert(certificate.metadata.name.clone(), until - now);

@@ -58,7 +58,8 @@ fn ready(certificate: &Certificate, look: &Look, warning: Duration, now: DateTim
     let names = status.dns_names.join(", ");
     let left = until - now;
     if TimeDelta::from_std(warning).is_ok_and(|warning| left <= warning) {
-        let message = format!("clients of {names} get this certificate, but it ends in {}, on {}; apply a new one", in_words(left), day(until));
+        let message =
+            format!("clients of {names} get this certificate, but it ends in {}, on {}; apply a new one", in_words(left), day(until));
         return (True, Reason::CertificateExpiring, message);
     }
     (True, Reason::CertificateServed, format!("clients of {names} get this certificate; it is good until {}", day(until)))
@@ -133,6 +134,9 @@ mod tests {
         let later = conditions(&certificate(first.clone()), &Look::default(), warning, time("2026-06-02"));
         assert_eq!(later[0].last_transition_time, now);
         let older = first.into_iter().map(|condition| Condition { observed_generation: 1, ..condition }).collect();
-        assert_eq!(conditions(&certificate(older), &Look::default(), warning, time("2026-06-02"))[0].last_transition_time, time("2026-06-02"));
+        assert_eq!(
+            conditions(&certificate(older), &Look::default(), warning, time("2026-06-02"))[0].last_transition_time,
+            time("2026-06-02")
+        );
     }
 }

@@ -72,7 +72,8 @@ async fn a_renewal_is_a_new_generation_and_the_same_again_is_nothing(pool: PgPoo
 #[sqlx::test(migrations = "../migrations")]
 async fn what_would_not_serve_is_refused_and_nothing_is_written(pool: PgPool) {
     let (store, _keys) = opened(&pool).await;
-    let (good, other, old) = (self_signed(&["a.example"], UNTIL), self_signed(&["a.example"], UNTIL), self_signed(&["a.example"], "2021-01-01"));
+    let (good, other, old) =
+        (self_signed(&["a.example"], UNTIL), self_signed(&["a.example"], UNTIL), self_signed(&["a.example"], "2021-01-01"));
     let before = dump(&pool).await;
     for (manifest, path, words) in [
         (certificate("own", &good.chain, None), "spec.privateKey", "none is stored"),
