@@ -46,6 +46,12 @@ static REGISTRY: [Definition; 13] = [
         description: "Time after which every app is looked at again, even when nothing happened. Takes effect at once.",
     },
     Definition {
+        key: "edge.certificate_warning",
+        value_type: ValueType::Duration { min: secs(3600), max: secs(30 * 86_400) },
+        default: DefaultValue::Text("21d"),
+        description: "How long before its end a certificate says so in its condition Ready (CertificateExpiring). Takes effect at once.",
+    },
+    Definition {
         key: "edge.default_domain",
         value_type: ValueType::Host { max: MAX_DEFAULT_DOMAIN },
         default: DefaultValue::Text("apps.localhost"),
