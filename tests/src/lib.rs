@@ -6,5 +6,6 @@ pub mod edge;
 pub mod engine;
 pub mod inspect;
 pub mod platform;
+pub mod redact;
 pub mod tap;
 pub mod tar;

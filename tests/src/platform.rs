@@ -144,17 +144,26 @@ impl Platform {
 
     /// Runs `skyctl` with text on its standard input.
     pub async fn skyctl_with(&self, args: &[&str], input: &str) -> anyhow::Result<Output> {
+        self.skyctl_env(args, input, &[]).await
+    }
+
+    /// `skyctl` with the admin token, not yet started.
+    pub fn skyctl_command(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(from_env("SKYCTL_BIN")?);
+        command.args(args).env("SKYSWARM_URL", format!("http://{API}")).env("SKYSWARM_TOKEN", &self.token);
+        command.env("HOME", self._dir.path()).env_remove("XDG_CONFIG_HOME").kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Runs `skyctl` with text on its standard input and further variables.
+    pub async fn skyctl_env(&self, args: &[&str], input: &str, env: &[(&str, &str)]) -> anyhow::Result<Output> {
         use tokio::io::AsyncWriteExt;
-        let mut child = Command::new(from_env("SKYCTL_BIN")?)
-            .args(args)
-            .env("SKYSWARM_URL", format!("http://{API}"))
-            .env("SKYSWARM_TOKEN", &self.token)
-            .env("HOME", self._dir.path())
-            .env_remove("XDG_CONFIG_HOME")
+        let mut child = self
+            .skyctl_command(args)?
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await?;

@@ -249,6 +249,15 @@ pub(super) fn pause() -> Value {
 pub(super) fn no_pause() -> Value {
     json!({"paused": false})
 }
+pub(super) fn usage() -> Value {
+    json!({
+        "measuredAt": "2026-01-31T12:00:05Z", "node": "node-1",
+        "tasks": [
+            {"app": "shop", "process": "web", "replica": "web.1", "node": "node-1", "cpuMillis": 120, "memoryBytes": 67_108_864},
+            {"app": "shop", "process": "web", "replica": "web.2", "node": "node-2"},
+        ],
+    })
+}
 pub(super) fn log_line() -> Value {
     json!({"time": "2026-01-31T12:00:05Z", "process": "web", "replica": "web.2", "stream": "stdout", "line": "listening on 8080"})
 }

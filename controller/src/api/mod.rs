@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use metrics::ApiMetrics;
 pub use serve::serve;
-pub use state::{ApiState, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck};
+pub use state::{ApiState, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, UsageSource};
 
 /// The whole API as a service. Streams end when `shutdown` is cancelled. Must be called inside a Tokio runtime.
 pub fn router(state: ApiState, shutdown: CancellationToken) -> Router {

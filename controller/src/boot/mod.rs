@@ -18,3 +18,4 @@ pub mod reference;
 pub mod roles;
 pub mod signals;
 mod sources;
+mod usage;

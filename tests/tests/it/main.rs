@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "measured times, shown with a failed test")]
 
 mod bench;
+mod cli;
 mod config;
 mod deploy;
 mod edge_fields;

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_types::api::{LogLine, LogStream, PlanStep, Role};
+use api_types::usage::{TaskUsage, Usage};
 use api_types::{Node, NodeSpec, NodeStatus, ObjectMeta, OrgName};
 use async_trait::async_trait;
 use axum::Router;
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::state::{LogLines, LogQuery};
-use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck};
+use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck, UsageSource};
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::settings::Settings;
 use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
@@ -59,6 +60,24 @@ impl Planner for RecordingPlanner {
 #[derive(Default)]
 struct FixedLogs {
     queries: Mutex<Vec<LogQuery>>,
+}
+
+/// One task of each app that is asked for.
+struct FixedUsage;
+
+#[async_trait]
+impl UsageSource for FixedUsage {
+    async fn usage(&self, apps: &[AppRecord]) -> Result<Usage, LogError> {
+        let task = |app: &AppRecord| TaskUsage {
+            app: app.name.to_string(),
+            process: "web".to_owned(),
+            replica: "web.1".to_owned(),
+            node: "n1".to_owned(),
+            cpu_millis: Some(1),
+            memory_bytes: None,
+        };
+        Ok(Usage { measured_at: start(), node: "n1".to_owned(), tasks: apps.iter().map(task).collect() })
+    }
 }
 
 #[async_trait]
@@ -165,6 +184,7 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         backend: backend.clone(),
         planner: Arc::new(RecordingPlanner::default()),
         logs: Arc::new(FixedLogs::default()),
+        usage: Arc::new(FixedUsage),
         checks: Vec::new(),
         metrics: Arc::new(ApiMetrics::default()),
         metrics_text: Arc::new(|| "# EOF\n".to_owned()),

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::state::{NODE_ID, is_listed};
 use super::{EngineError, EngineHint, EngineResult, FakeSwarm, ImageResolution, LogRecord, Network, Secret, Service, SwarmNode, Task};
-use crate::engines::swarm::{EngineInfo, LogQuery, NetworkSpec, ServiceSpec, SwarmEngine, SwarmInit, labels};
+use crate::engines::swarm::{ContainerUsage, EngineInfo, LogQuery, NetworkSpec, ServiceSpec, SwarmEngine, SwarmInit, labels};
 
 impl FakeSwarm {
     fn changed(&self, kind: &'static str, name: &str) {
@@ -153,6 +153,13 @@ impl SwarmEngine for FakeSwarm {
             }
         });
         stream::iter([EngineHint::Connected]).chain(later).boxed()
+    }
+
+    async fn container_usage(&self, id: &str) -> EngineResult<ContainerUsage> {
+        self.call("container_usage", |state| {
+            let lives = state.tasks.values().any(|task| task.container_id == id);
+            if lives { Ok(ContainerUsage::default()) } else { Err(EngineError::NotFound { what: format!("container {id}") }) }
+        })
     }
 
     async fn logs(&self, query: &LogQuery) -> EngineResult<BoxStream<'static, EngineResult<LogRecord>>> {

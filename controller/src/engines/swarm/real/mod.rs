@@ -13,6 +13,7 @@ mod networks;
 mod raw;
 mod secrets;
 mod services;
+mod stats;
 mod system;
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +33,7 @@ use tokio::sync::OnceCell;
 use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
+    ContainerUsage, EngineError, EngineHint, EngineInfo, EngineResult, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
     ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
@@ -250,6 +251,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
         self.addresses_on_gateway().await
+    }
+    async fn container_usage(&self, id: &str) -> EngineResult<ContainerUsage> {
+        self.usage_of(id).await
     }
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution> {
         self.resolve_image(image, policy).await
