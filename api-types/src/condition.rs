@@ -41,6 +41,8 @@ pub enum ConditionType {
     Ready,
     /// Work is under way. `False` with reason `Settled` when there is none.
     Progressing,
+    /// Somebody changed something of the object behind the platform's back. `False` is the usual state.
+    Drifted,
     /// Nothing is written for the object for a while, as somebody asked. `False` is the usual state.
     Paused,
     /// Some revision really answers, this one or an older one; the message says which. `False` when none does.
@@ -49,7 +51,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, in the order in which they are shown: `Ready` first, then causes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Serving,
         Self::Progressing,
@@ -58,6 +60,7 @@ impl ConditionType {
         Self::Scheduled,
         Self::Healthy,
         Self::Routed,
+        Self::Drifted,
         Self::Paused,
     ];
 }
@@ -86,6 +89,8 @@ pub enum Reason {
     Valid,
     /// An object that is not ours has the name that we need.
     NameTaken,
+    /// A service that a process is to take over is not what the process says, or is somebody's.
+    AdoptionRefused,
     /// The default domain, or another setting that this object needs, is missing.
     SettingMissing,
 
@@ -172,6 +177,14 @@ pub enum Reason {
     Available,
     /// The node or object is not available.
     Unavailable,
+
+    // Drifted.
+    /// Everything is as the platform left it.
+    NoDrift,
+    /// Something was changed; the message says what, and what is done.
+    DriftFound,
+    /// Something was changed, and is left as it is because of `spec.driftPolicy`.
+    DriftHeld,
 
     // Paused.
     /// Somebody asked that nothing is written for a while; the message says who, why and until when.

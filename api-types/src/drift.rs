@@ -69,6 +69,127 @@ impl fmt::Display for PauseState {
     }
 }
 
+/// What becomes of a change that somebody made behind the platform's back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftPolicy {
+    /// It is recorded and put right at once.
+    #[default]
+    Correct,
+    /// It is recorded and left as it is, until the policy or anything else in the spec changes.
+    Hold,
+}
+
+impl DriftPolicy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Kind of the object that was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftObject {
+    /// A service on the engine.
+    Service,
+    /// A network on the engine.
+    Network,
+    /// A secret on the engine.
+    Secret,
+    /// A container of a task.
+    Task,
+    /// A route at the edge.
+    Route,
+}
+
+impl DriftObject {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Service, Self::Network, Self::Secret, Self::Task, Self::Route];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Network => "network",
+            Self::Secret => "secret",
+            Self::Task => "task",
+            Self::Route => "route",
+        }
+    }
+}
+
+/// What was done about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DriftAction {
+    /// It is being put right.
+    Correcting,
+    /// It was put right by the platform.
+    Corrected,
+    /// It was undone before the platform came to it.
+    Undone,
+    /// It is left as it is, because of `spec.driftPolicy: hold`.
+    Held,
+    /// It is left as it is while the app is paused.
+    Paused,
+    /// It is recorded only: there is nothing for the platform to put right.
+    Recorded,
+}
+
+impl DriftAction {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Correcting, Self::Corrected, Self::Undone, Self::Held, Self::Paused, Self::Recorded];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Correcting => "Correcting",
+            Self::Corrected => "Corrected",
+            Self::Undone => "Undone",
+            Self::Held => "Held",
+            Self::Paused => "Paused",
+            Self::Recorded => "Recorded",
+        }
+    }
+}
+
+impl fmt::Display for DriftAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// One change that somebody made behind the platform's back: a row of the drift ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftRecord {
+    /// Grows with time; for pages.
+    pub id: i64,
+    /// The app.
+    pub app: String,
+    /// Kind of the object that was changed.
+    pub kind: DriftObject,
+    /// Name of the object, as the engine or the edge has it.
+    pub object: String,
+    /// What of it was changed, such as `replicas`, `env.LOG_LEVEL` or `Mounts`; `exists` when it was taken away.
+    pub field: String,
+    /// As it should be. Values of variables are not told.
+    pub desired: String,
+    /// As it was found.
+    pub observed: String,
+    /// What was done about it.
+    pub action: DriftAction,
+    /// When it was found.
+    pub first_seen: DateTime<Utc>,
+    /// When it was last seen, to a few seconds.
+    pub last_seen: DateTime<Utc>,
+    /// Since when it is so no more; absent while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Which controller found it.
+    pub controller: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

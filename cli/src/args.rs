@@ -114,6 +114,8 @@ pub enum Command {
     Stop(cmd::stop::StopArgs),
     /// Start a stopped app
     Start(cmd::stop::StartArgs),
+    /// Show what was changed behind the platform's back
+    Drift(cmd::drift::Args),
     /// Write nothing for an app for a while
     Pause(cmd::pause::Args),
     /// End the pause of an app
@@ -134,6 +136,8 @@ pub enum Command {
     Create(cmd::create::Args),
     /// Write manifests from a Compose file
     Import(cmd::import::Args),
+    /// Write manifests from Swarm services that run already, to take them over
+    Adopt(cmd::adopt::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
     /// Keep a server's address and a token, after checking both

@@ -147,6 +147,9 @@ impl CliError {
             Self::Problem(problem) => match problem.kind {
                 ProblemKind::Unauthorized => Some("set SKYSWARM_TOKEN to a valid token, or keep one with: skyctl login URL".to_owned()),
                 ProblemKind::Forbidden => Some("`skyctl whoami` shows what the token may do".to_owned()),
+                ProblemKind::Invalid => problem.errors.iter().find_map(|error| error.see.as_ref()).map(|see| format!("see {see}")),
+                // The text says itself where to read on.
+                ProblemKind::Conflict if problem.detail.contains(api_types::why::PAGE) => None,
                 ProblemKind::Conflict => {
                     Some("read the object again (`skyctl get KIND NAME -o yaml`) and repeat the change on it".to_owned())
                 }

@@ -144,26 +144,17 @@ impl Platform {
 
     /// Runs `skyctl` with text on its standard input.
     pub async fn skyctl_with(&self, args: &[&str], input: &str) -> anyhow::Result<Output> {
-        self.skyctl_env(args, input, &[]).await
-    }
-
-    /// `skyctl` with the admin token, not yet started.
-    pub fn skyctl_command(&self, args: &[&str]) -> anyhow::Result<Command> {
-        let mut command = Command::new(from_env("SKYCTL_BIN")?);
-        command.args(args).env("SKYSWARM_URL", format!("http://{API}")).env("SKYSWARM_TOKEN", &self.token);
-        command.env("HOME", self._dir.path()).env_remove("XDG_CONFIG_HOME").kill_on_drop(true);
-        Ok(command)
-    }
-
-    /// Runs `skyctl` with text on its standard input and further variables.
-    pub async fn skyctl_env(&self, args: &[&str], input: &str, env: &[(&str, &str)]) -> anyhow::Result<Output> {
         use tokio::io::AsyncWriteExt;
-        let mut child = self
-            .skyctl_command(args)?
-            .envs(env.iter().copied())
+        let mut child = Command::new(from_env("SKYCTL_BIN")?)
+            .args(args)
+            .env("SKYSWARM_URL", format!("http://{API}"))
+            .env("SKYSWARM_TOKEN", &self.token)
+            .env("HOME", self._dir.path())
+            .env_remove("XDG_CONFIG_HOME")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await?;
@@ -199,9 +190,32 @@ impl Platform {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Makes a token of an administrator who is limited to an organisation.
+    pub async fn tenant_token(&self, org: &str) -> anyhow::Result<String> {
+        let url = format!("http://{API}/v1/orgs/{org}/tokens");
+        let body = serde_json::json!({"name": "tenant", "role": "admin"});
+        let answer: serde_json::Value = self.http.post(url).bearer_auth(&self.token).json(&body).send().await?.json().await?;
+        Ok(answer["token"].as_str().with_context(|| answer.to_string())?.to_owned())
+    }
+
     /// An app of organisation `default`.
     pub async fn app(&self, name: &str) -> anyhow::Result<App> {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await
+    }
+
+    /// The server's metrics as text.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("http://{API}/metrics")).bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Changes a setting.
+    pub async fn put_setting(&self, key: &str, value: serde_json::Value) -> anyhow::Result<()> {
+        let url = format!("http://{API}/v1/settings/{key}");
+        let answer = self.http.put(url).bearer_auth(&self.token).json(&serde_json::json!({"value": value})).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
     }
 
     /// Waits until an app satisfies `wanted`; fails with its last state after `timeout`.
@@ -276,8 +290,12 @@ impl Platform {
 
     /// Kills the proxy without warning.
     pub async fn kill_traefik(&self) -> anyhow::Result<()> {
+        kill9(&self.traefik_pid()?.to_string())
+    }
+
+    /// Process id of the proxy: the child of the server that has its name.
+    pub fn traefik_pid(&self) -> anyhow::Result<i32> {
         let parent = self.server_pid().context("no server")?;
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
         let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         let is_traefik = |pid: &&String| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -285,7 +303,22 @@ impl Platform {
             let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
             name.trim() == "traefik" && parent_of == Some(parent)
         };
-        kill9(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}: {children}"))?)
+        Ok(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}"))?.parse()?)
+    }
+
+    /// Drops what the proxy sends to the provider of its routes, so that it cannot follow; returns what [`Self::mend`] takes.
+    pub async fn cut_provider(&self) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.data_dir.join("edge/traefik.yml"))?;
+        let endpoint = text.lines().find(|line| line.contains("endpoint")).context("no endpoint in traefik.yml")?;
+        let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+        let port = endpoint.rsplit_once("127.0.0.1:").map(|(_, rest)| digits(rest)).context("no port of the provider")?;
+        provider_rule("-I", &port).await?;
+        Ok(port)
+    }
+
+    /// Ends what [`Self::cut_provider`] began.
+    pub async fn mend(&self, port: &str) -> anyhow::Result<()> {
+        provider_rule("-D", port).await
     }
 
     /// Everything that the platform's database holds, as text.
@@ -335,6 +368,18 @@ impl Platform {
     pub fn examples() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
     }
+}
+
+/// Inserts or deletes the rules that drop packets to and from the provider, in the test's own network namespace. Both
+/// ways: an answer that the provider held back would else still arrive.
+async fn provider_rule(flag: &str, port: &str) -> anyhow::Result<()> {
+    ensure!(crate::dockerd::in_lab(), "firewall rules are for a namespace of the test's own");
+    for side in ["--dport", "--sport"] {
+        let rule = ["-w", flag, "OUTPUT", "-o", "lo", "-p", "tcp", side, port, "-j", "DROP"];
+        let output = Command::new("iptables").args(rule).output().await?;
+        ensure!(output.status.success(), "iptables: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 fn kill9(pid: &str) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ Examples:
   skyctl get app shop -o yaml | skyctl apply -f -
   skyctl apply -f app.yaml --dry-run        check on the server, write nothing
   skyctl apply -f manifests/ --apply-set shop --prune   also delete what the set had before and has no more
+  skyctl apply -f app.yaml --adopt --wait   take over the running services that \"adopt\" names; see skyctl adopt
 
 All manifests are checked first; every error of every file is reported at once and nothing is sent. The
 server writes all of them in one transaction, or none. Only apps and domains that the same --apply-set applied are
@@ -45,6 +46,9 @@ pub struct Args {
     /// Delete without asking
     #[arg(long, requires = "prune")]
     pub yes: bool,
+    /// Take over the Swarm services that processes name with "adopt"; for administrators of the platform
+    #[arg(long)]
+    pub adopt: bool,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -64,7 +68,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     };
     // Before anything is written: a no is to leave everything as it is.
     prune::agree(&doomed, args.yes || args.dry_run)?;
-    let response = send(session, loaded, args.dry_run).await?;
+    let response = send(session, loaded, &args).await?;
     for result in &response.results {
         output::line(&shown(result, response.dry_run))?;
     }
@@ -91,8 +95,9 @@ pub async fn prepare(session: &Session, files: &[PathBuf]) -> Result<Loaded> {
     Ok(loaded)
 }
 
-async fn send(session: &Session, loaded: Loaded, dry_run: bool) -> Result<ApplyResponse> {
-    let query = if dry_run { vec![("dryRun", "true".to_owned())] } else { Vec::new() };
+async fn send(session: &Session, loaded: Loaded, args: &Args) -> Result<ApplyResponse> {
+    let flags = [("dryRun", args.dry_run), ("adopt", args.adopt)];
+    let query: Vec<_> = flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name, "true".to_owned())).collect();
     let request = ApplyRequest { items: loaded.documents.iter().map(|document| document.value.clone()).collect() };
     match session.client.post(routes::APPLY, &query, &request).await {
         Ok(response) => Ok(response),

@@ -107,7 +107,8 @@ impl Editing {
         loop {
             write(file.path(), &format!("{}{text}", commented(&head)))?;
             open_editor(file.path()).await?;
-            let saved = fs::read_to_string(file.path()).map_err(|error| CliError::io(format!("{} cannot be read", file.path().display()), error))?;
+            let saved = fs::read_to_string(file.path())
+                .map_err(|error| CliError::io(format!("{} cannot be read", file.path().display()), error))?;
             let saved = without_ours(&saved);
             if saved.trim().is_empty() || saved == body {
                 return Ok(None);
@@ -212,7 +213,10 @@ mod tests {
     fn only_what_a_person_may_change_is_shown() {
         let object = json!({"kind": "App", "metadata": {"name": "shop", "org": "acme", "uid": "x", "resourceVersion": "7", "labels": {"a": "b"}},
             "spec": {"image": "a"}, "status": {"observedGeneration": 1}});
-        assert_eq!(editable(object), json!({"kind": "App", "metadata": {"name": "shop", "org": "acme", "labels": {"a": "b"}}, "spec": {"image": "a"}}));
+        assert_eq!(
+            editable(object),
+            json!({"kind": "App", "metadata": {"name": "shop", "org": "acme", "labels": {"a": "b"}}, "spec": {"image": "a"}})
+        );
     }
 
     #[test]
@@ -226,7 +230,9 @@ mod tests {
     fn an_object_does_not_become_another_one() {
         let editing = Editing { kind: Kind::App, org: "acme".parse().expect("a name"), name: "shop".to_owned(), version: None };
         let check = |name: &str, org: &str| {
-            let text = format!("apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {{name: {name}, org: {org}}}\nspec: {{image: a, processes: {{w: {{}}}}}}\n");
+            let text = format!(
+                "apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {{name: {name}, org: {org}}}\nspec: {{image: a, processes: {{w: {{}}}}}}\n"
+            );
             editing.check(&load(vec![Source { name: "t".to_owned(), text }]).expect("valid"))
         };
         assert!(check("shop", "acme").is_ok());

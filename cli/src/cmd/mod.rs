@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod adopt;
 pub mod apply;
 pub mod completion;
 pub mod contexts;
@@ -7,6 +8,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod diff;
+pub mod drift;
 pub mod edit;
 pub mod events;
 pub mod explain;
@@ -160,6 +162,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
         Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Drift(args) => drift::run(&session()?, args).await,
         Command::Resume(args) => pause::resume(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,
@@ -172,6 +175,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Status(args) => status::run(&session()?, args).await,
         Command::Why(args) => why::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
+        Command::Adopt(args) => adopt::run(&session()?, args).await,
         Command::Contexts(args) => contexts::run(args, &cli.globals),
         Command::Login(args) => login::run(args, &cli.globals).await,
         Command::Logout(args) => login::logout(args, &cli.globals),

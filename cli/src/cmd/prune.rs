@@ -10,9 +10,9 @@ use super::delete::Object;
 use super::{Session, delete};
 use crate::client::routes;
 use crate::errors::{CliError, Result};
+use crate::input;
 use crate::manifest::Loaded;
 use crate::output::{self, RED, paint};
-use crate::input;
 
 /// The name of an apply set: one word, as a label's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,8 @@ pub async fn find(session: &Session, loaded: &Loaded, set: &SetName) -> Result<V
 fn decide(loaded: &Loaded, (kind, org): (Kind, &OrgName), member: &Value, set: &SetName) -> Result<Option<Object>> {
     let text = |pointer: &str| member.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (name, its) = (text("/metadata/name"), text("/metadata/labels/apply-set"));
-    let given = loaded.documents.iter().any(|document| document.kind == kind && document.name == name && document.org() == Some(org.as_str()));
+    let given =
+        loaded.documents.iter().any(|document| document.kind == kind && document.name == name && document.org() == Some(org.as_str()));
     let label = label(kind, name);
     match (given, its == set.as_str()) {
         (true, false) => Err(CliError::Usage(format!(
@@ -146,7 +147,8 @@ mod tests {
     use crate::manifest::{Source, load};
 
     fn loaded() -> Loaded {
-        let text = "apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {name: shop, org: acme}\nspec: {image: a, processes: {web: {port: 80}}}\n";
+        let text =
+            "apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {name: shop, org: acme}\nspec: {image: a, processes: {web: {port: 80}}}\n";
         load(vec![Source { name: "a.yaml".to_owned(), text: text.to_owned() }]).expect("valid")
     }
 
@@ -163,7 +165,10 @@ mod tests {
         assert_eq!(decided("blog", "other").expect("decided"), None, "it is another set's");
         assert!(decided("shop", "other").is_err(), "two sets cannot have one object");
         let other: OrgName = "other".parse().expect("a name");
-        assert!(decide(&loaded, (Kind::App, &other), &member("shop", "prod"), &set).expect("decided").is_some(), "another one of that name");
+        assert!(
+            decide(&loaded, (Kind::App, &other), &member("shop", "prod"), &set).expect("decided").is_some(),
+            "another one of that name"
+        );
         let mut going = member("old", "prod");
         going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(decide(&loaded, (Kind::App, &org), &going, &set).expect("decided"), None);

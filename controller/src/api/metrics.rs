@@ -83,11 +83,11 @@ impl Default for ApiMetrics {
 }
 
 impl ApiMetrics {
-    /// Adds the metrics to a registry; call it once.
+    /// Adds the metrics to a registry, which prefixes their names; call it once.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("skyswarm_api_requests", "Requests by route template and status class", self.requests.clone());
-        registry.register("skyswarm_api_request_seconds", "Time until a response began, by route template", self.seconds.clone());
-        registry.register("skyswarm_api_requests_in_flight", "Requests whose response has not begun", self.in_flight.clone());
+        registry.register("api_requests", "Requests by route template and status class", self.requests.clone());
+        registry.register("api_request_duration_seconds", "Time until a response began, by route template", self.seconds.clone());
+        registry.register("api_requests_in_flight", "Requests whose response has not begun", self.in_flight.clone());
     }
 
     pub(super) fn record(&self, method: &Method, route: Option<&str>, status: StatusCode, took: Duration) {

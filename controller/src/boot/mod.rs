@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod preflight;
 pub mod reference;
 pub mod roles;
+mod services;
 pub mod signals;
 mod sources;
 mod usage;

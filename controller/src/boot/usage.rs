@@ -34,7 +34,9 @@ pub(super) struct NoUsage;
 #[async_trait]
 impl UsageSource for NoUsage {
     async fn usage(&self, _apps: &[AppRecord]) -> Result<Usage, LogError> {
-        Err(LogError::Unavailable { detail: "this server runs the API alone and has no engine; ask one that runs the controller".to_owned() })
+        Err(LogError::Unavailable {
+            detail: "this server runs the API alone and has no engine; ask one that runs the controller".to_owned(),
+        })
     }
 }
 
@@ -47,7 +49,8 @@ impl UsageSource for EngineUsage {
             [app] => names::prefix(&app.name, app.uid),
             _ => String::new(),
         };
-        let (info, nodes, services) = tokio::try_join!(self.engine.info(), self.engine.node_list(), self.engine.service_list(&prefix)).map_err(unavailable)?;
+        let (info, nodes, services) =
+            tokio::try_join!(self.engine.info(), self.engine.node_list(), self.engine.service_list(&prefix)).map_err(unavailable)?;
         let ours = |service: &Service| service.spec.labels.get(labels::OWNER_UID).is_some_and(|uid| known.contains_key(uid));
         let services: BTreeMap<String, Service> = services.into_iter().filter(ours).map(|service| (service.id.clone(), service)).collect();
         let ids: Vec<String> = services.keys().cloned().collect();

@@ -2,10 +2,11 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 #![expect(clippy::print_stdout, reason = "measured times, shown with a failed test")]
 
+mod adopt;
 mod bench;
-mod cli;
 mod config;
 mod deploy;
+mod drift;
 mod edge_fields;
 mod edge_traefik;
 mod engine_contract;
@@ -16,3 +17,4 @@ mod ownership;
 mod restarts;
 mod rollout;
 mod why;
+mod why_platform;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api_types::ConditionStatus;
 use api_types::why::{Case, Why};
+use lab::dockerd::Dockerd;
 use lab::platform::{IMAGE, Platform};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -136,5 +137,23 @@ async fn a_registry_that_wants_credentials_is_told_from_a_missing_image() -> any
     platform.apply(&manifest("private", &format!("127.0.0.1:{port}/shop:1"), "port: 8080", "")).await?;
     let why = told(&platform, "private", Case::RegistryRefuses, &[&format!("127.0.0.1:{port}/shop:1")]).await?;
     assert!(why.next.iter().any(|advice| advice.text.contains("docker login")), "{why:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_swarm_without_a_free_subnet_is_told() -> anyhow::Result<()> {
+    // Room for two networks: the Swarm's own, and that of one app.
+    let dockerd = Dockerd::start_with_pool("10.201.0.0/23").await?;
+    let host = dockerd.host();
+    let platform = Platform::start_on(dockerd, &host).await?;
+    platform.deploy(&good("one", "")).await?;
+    platform.apply(&good("two", "")).await?;
+    let why = told(&platform, "two", Case::AddressPoolExhausted, &["no free subnet", "network two-"]).await?;
+    assert!(why.chain.iter().any(|link| link.about == "Scheduled"), "{why:#?}");
+    assert_eq!(platform.why("one").await?.case, Case::Ready);
+    // What it says to do helps.
+    assert_eq!(platform.skyctl(&["delete", "app", "one", "--wait", "--timeout", "60s"]).await?.code, 0);
+    platform.skyctl(&["retry", "two"]).await?;
+    platform.until_ready("two").await?;
     Ok(())
 }

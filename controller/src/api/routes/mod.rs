@@ -2,6 +2,7 @@
 //! the OpenAPI document.
 
 mod app_change;
+mod app_drift;
 mod app_history;
 mod app_logs;
 mod app_pause;
@@ -13,6 +14,7 @@ mod app_why;
 mod apply;
 mod apps;
 mod domains;
+mod drafts;
 mod nodes;
 mod orgs;
 mod server;
@@ -52,7 +54,9 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_logs::routes())
         .merge(app_why::routes())
         .merge(app_pause::routes())
+        .merge(app_drift::routes())
         .merge(domains::routes())
+        .merge(drafts::routes())
         .merge(nodes::routes())
         .merge(settings::routes())
         .merge(status::routes())
@@ -67,6 +71,19 @@ struct WriteParams {
     /// Check everything, write nothing.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Query of an apply.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ApplyParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// Take over the running Swarm services that `processes.….adopt` names, where they run exactly as the process says. For
+    /// administrators of the platform.
+    #[serde(default)]
+    adopt: bool,
 }
 
 /// Query of a change of an app.

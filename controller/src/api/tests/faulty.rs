@@ -204,4 +204,17 @@ impl crate::api::upkeep::Upkeep for Faulty {
     async fn app_resume(&self, org: &OrgName, name: &AppName, expected: Option<i64>, cx: &WriteContext) -> Write<Option<AppRecord>> {
         self.store.app_resume(org, name, expected, cx).await
     }
+    async fn drift_list(
+        &self,
+        org: &OrgName,
+        app: Option<&AppName>,
+        range: (Option<DateTime<Utc>>, Option<i64>),
+        limit: i64,
+    ) -> Read<Vec<api_types::drift::DriftRecord>> {
+        self.gate().await?;
+        self.store.drift_list(org, app, range, limit).await
+    }
+    async fn drift_count(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
+        self.store.drift_count(org, since).await
+    }
 }

@@ -1,5 +1,6 @@
 //! Requests through the whole router into a real PostgreSQL: layers, roles, admission, routes, store.
 
+mod adoption;
 mod apply;
 mod apps;
 mod changes;
@@ -14,14 +15,15 @@ mod serving;
 mod status;
 mod tokens;
 mod upkeep;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api_types::api::{LogLine, LogStream, PlanStep, Role};
+use api_types::api::{Drafts, LogLine, LogStream, PlanStep, Role};
 use api_types::usage::{TaskUsage, Usage};
-use api_types::{Node, NodeSpec, NodeStatus, ObjectMeta, OrgName};
+use api_types::{App, FieldError, Node, NodeSpec, NodeStatus, ObjectMeta, OrgName, ProcessName};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
@@ -33,12 +35,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use uuid::Uuid;
 
 use super::state::{LogLines, LogQuery};
-use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck, UsageSource};
+use super::{
+    Adoptable, ApiMetrics, ApiState, DraftQuery, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+    UsageSource,
+};
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::settings::Settings;
-use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
+use crate::store::{AdoptionGrant, AppRecord, CONTROLLER_LEASE, NewToken, Store};
 
 /// Remembers its input; answers one step per process.
 #[derive(Default)]
@@ -80,6 +86,32 @@ impl UsageSource for FixedUsage {
     }
 }
 
+/// An engine with the service `shop_web`, which is `a:1`, and `taken`, which is somebody's.
+struct FixedServices;
+
+#[async_trait]
+impl ServiceSource for FixedServices {
+    async fn drafts(&self, query: &DraftQuery) -> Result<Drafts, ServiceError> {
+        match query.services.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["shop_web"] => Ok(Drafts::default()),
+            ["down"] => Err(ServiceError::Unavailable { detail: "the engine does not answer".to_owned() }),
+            _ => Err(ServiceError::NotFound { detail: "there is no such service".to_owned() }),
+        }
+    }
+    async fn adoptable(&self, app: &App, _: Option<Uuid>, process: &ProcessName) -> Result<Option<Adoptable>, ServiceError> {
+        let service = app.spec.processes[process].adopt.clone().expect("asked for").service;
+        let (org, name) = (app.metadata.org.clone().expect("filled in"), app.metadata.name.parse().expect("a name"));
+        match service.as_str() {
+            "shop_web" => {
+                let grant = AdoptionGrant { org, app: name, service, id: "svc1".to_owned() };
+                Ok(Some(Adoptable { grant, observed: Value::Null }))
+            }
+            "taken" => Err(ServiceError::Refused(vec![FieldError::new(format!("spec.processes.{process}.adopt.service"), "it is taken")])),
+            _ => Err(ServiceError::NotFound { detail: format!("there is no service {service}") }),
+        }
+    }
+}
+
 #[async_trait]
 impl LogSource for FixedLogs {
     async fn logs(&self, app: &AppRecord, query: LogQuery) -> Result<LogLines, LogError> {
@@ -92,8 +124,12 @@ impl LogSource for FixedLogs {
         };
         let follow = query.follow;
         let tail = query.tail;
+        let task = query.task.clone();
         self.queries.lock().expect("not poisoned").push(query);
-        if tail == Some(13) {
+        if task.as_deref() == Some("hangs") {
+            return Ok(futures::stream::pending().boxed());
+        }
+        if tail == Some(13) || task.as_deref() == Some("broken") {
             return Err(LogError::Unavailable { detail: "the engine does not answer".to_owned() });
         }
         let head = futures::stream::iter([Ok(line(1)), Ok(line(2))]);
@@ -185,6 +221,7 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         planner: Arc::new(RecordingPlanner::default()),
         logs: Arc::new(FixedLogs::default()),
         usage: Arc::new(FixedUsage),
+        services: Arc::new(FixedServices),
         checks: Vec::new(),
         metrics: Arc::new(ApiMetrics::default()),
         metrics_text: Arc::new(|| "# EOF\n".to_owned()),

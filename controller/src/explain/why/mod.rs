@@ -14,9 +14,12 @@ use api_types::kinds::app::VerdictPhase;
 use api_types::platform::ServerProcess;
 use api_types::why::{Case, Link, Why, Witness};
 use api_types::{AppName, AppSpec, AppStatus, Condition, ConditionStatus, ConditionType, Node, OrgName, Reason};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::platform;
+
+/// How long the proxy may take to follow a rollout before that is told as trouble; usually it is well under a second.
+const PATIENCE: TimeDelta = TimeDelta::seconds(5);
 
 /// What is known of an app when the question is asked.
 #[derive(Debug)]
@@ -35,8 +38,6 @@ pub struct Facts<'a> {
     pub spec: &'a AppSpec,
     /// What the controller last told.
     pub status: &'a AppStatus,
-    /// When the controller last saw something new.
-    pub observed_at: Option<DateTime<Utc>>,
     /// The task that shows a failure best.
     pub witness: Option<&'a Witness>,
     /// Processes of the server, by their heartbeats.
@@ -69,7 +70,7 @@ pub fn why(facts: &Facts<'_>) -> Why {
         generation: facts.generation,
         ready,
         case,
-        summary: words::summary(facts, case, last),
+        summary: words::summary(facts, case, &chain),
         since: witness.map(|witness| witness.since).or(last.and_then(|link| link.since)),
         node: last.and_then(|link| link.node.clone()),
         serving_generation: facts.status.serving_generation,
@@ -112,6 +113,7 @@ pub fn case_of(reason: Reason) -> Option<Case> {
         Reason::RouteRejected | Reason::RoutePending | Reason::ProbeFailed | Reason::NoBackends => Case::DomainNotRouted,
         Reason::Deleting | Reason::DeletionBlocked => Case::Deleting,
         Reason::Paused => Case::Paused,
+        Reason::DriftHeld => Case::DriftHeld,
         Reason::InternalError | Reason::SettingMissing | Reason::Unavailable => Case::Other,
         _ => return None,
     })
@@ -221,7 +223,8 @@ fn proof(facts: &Facts<'_>, ready: &Condition) -> Vec<Link> {
     for kind in [ConditionType::Serving, ConditionType::Healthy, ConditionType::Routed] {
         chain.extend(condition(&facts.status.conditions, kind).map(|told| link(told, None)));
     }
-    chain.extend(paused(facts).map(|told| link(told, None)));
+    let drifted = condition(&facts.status.conditions, ConditionType::Drifted).filter(|told| told.status == ConditionStatus::True);
+    chain.extend(drifted.into_iter().chain(paused(facts)).map(|told| link(told, None)));
     chain
 }
 
@@ -249,22 +252,36 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
         chain.extend(task(facts, case));
         return (case, chain);
     }
-    if let Some(paused) = paused(facts) {
+    let pause = paused(facts);
+    // What a pause keeps from being begun has no other cause; what goes wrong meanwhile has.
+    if let Some(paused) = pause.filter(|_| ready.reason == Reason::RollingOut) {
         chain.push(link(paused, None));
         return (Case::Paused, chain);
     }
     // The reason of `Ready` itself comes from the deepest cause, when it has a name of its own.
     let own = case_of(ready.reason).and_then(|case| Some((case, causes(all).find(|told| told.reason == ready.reason)?)));
-    let other = || causes(all).find_map(|told| Some((case_of(told.reason)?, told)));
-    let Some((case, told)) = own.or_else(other) else {
+    let other = || causes(all).filter(|told| !is_consequence(facts, ready, told)).find_map(|told| Some((case_of(told.reason)?, told)));
+    let held =
+        || condition(all, ConditionType::Drifted).filter(|told| told.status == ConditionStatus::True && told.reason == Reason::DriftHeld);
+    let Some((case, told)) = own.or_else(other).or_else(|| held().map(|told| (Case::DriftHeld, told))) else {
         let progress = condition(all, ConditionType::Progressing);
         chain.extend(progress.map(|told| link(told, None)));
         let under_way = progress.is_some_and(|told| told.status == ConditionStatus::True);
         return (if under_way { Case::RollingOut } else { case_of(ready.reason).unwrap_or(Case::Other) }, chain);
     };
+    chain.extend(pause.map(|told| link(told, None)));
     chain.push(link(told, None));
     chain.extend(task(facts, case));
     (case, chain)
+}
+
+/// Whether a condition is only not good yet: during a rollout the route waits for the tasks, and then for a moment for
+/// the proxy.
+fn is_consequence(facts: &Facts<'_>, ready: &Condition, told: &Condition) -> bool {
+    let is_healthy = condition(&facts.status.conditions, ConditionType::Healthy).is_some_and(|told| told.status == ConditionStatus::True);
+    let is_stalled = facts.status.rollout.is_none_or(|rollout| facts.now - rollout.last_progress_at > PATIENCE);
+    let waits = matches!(told.reason, Reason::RoutePending | Reason::NoBackends | Reason::EdgeUnreachable);
+    ready.reason == Reason::RollingOut && told.kind == ConditionType::Routed && waits && !(is_healthy && is_stalled)
 }
 
 /// Conditions that are not good, in the order in which one depends on the other.

@@ -84,7 +84,6 @@ impl Scene {
             deleting: self.deleting.then(|| now() - TimeDelta::seconds(5)),
             spec: &spec(""),
             status: &self.status,
-            observed_at: None,
             witness: self.witness.as_ref(),
             processes: &self.processes,
             nodes: &self.nodes,
@@ -185,9 +184,23 @@ fn the_first_thing_that_is_wrong_is_the_cause_of_the_others() {
     ]);
     case.witness = None;
     assert_eq!(case.ask().case, Case::NameTaken);
-    case.status.conditions.retain(|condition| condition.kind != Accepted && condition.kind != Routed);
+    case.status.conditions.retain(|condition| condition.kind != Accepted);
     let why = case.ask();
-    assert_eq!((why.case, abouts(&why)), (Case::RollingOut, vec!["Ready", "Progressing"]));
+    assert_eq!((why.case, abouts(&why)), (Case::RollingOut, vec!["Ready", "Progressing"]), "the route waits for the tasks");
+    // The tasks answer, and the proxy does not follow.
+    case.status.conditions.push(told(Healthy, True, Reason::AllHealthy, "all 1 tasks run and answer"));
+    let progress = |seconds| api_types::kinds::app::RolloutStatus {
+        generation: 2,
+        started_at: now() - TimeDelta::minutes(3),
+        last_progress_at: now() - TimeDelta::seconds(seconds),
+        progress: 4,
+        healthy_since: None,
+    };
+    case.status.rollout = Some(progress(1));
+    assert_eq!(case.ask().case, Case::RollingOut);
+    case.status.rollout = Some(progress(30));
+    let why = case.ask();
+    assert_eq!((why.case, abouts(&why)), (Case::DomainNotRouted, vec!["Ready", "Routed"]));
 }
 
 #[test]
@@ -220,6 +233,15 @@ fn a_change_that_nobody_looked_at_waits_and_its_place_is_told() {
         why.summary,
         "generation 2 waits for a controller: the change has waited for 90 s; 3 older changes are before it; the controller runs 4 apps now, and 2 are due"
     );
+    // What somebody changed by hand, and nobody may put right.
+    case.status.observed_generation = 2;
+    case.status.conditions = vec![
+        told(Ready, False, Reason::Starting, "not every wanted task is ready"),
+        told(Healthy, False, Reason::Starting, "web: 1 of 2 ready"),
+        told(ConditionType::Drifted, True, Reason::DriftHeld, "service shop-web: replicas 2 -> 1"),
+    ];
+    case.witness = None;
+    assert_eq!((case.ask().case, abouts(&case.ask())), (Case::DriftHeld, vec!["Ready", "Drifted"]));
     case.deleting = true;
     assert_eq!(case.ask().case, Case::Deleting);
 }
@@ -242,6 +264,8 @@ fn a_reason_that_says_what_is_wrong_has_a_case() {
         "Serving",
         "MixedRevisions",
         "NotPaused",
+        "NoDrift",
+        "DriftFound",
         "Running",
         "RollingOut",
         "RolloutFailed",

@@ -9,16 +9,22 @@ use api_types::kinds::app::{AppStatus, VerdictPhase};
 use api_types::{Host, Reason};
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::apply::{ApplyError, Executor};
 use super::causes::Cause;
 use super::desired::{self, Desired};
+use super::drift::{self, Finding};
 use super::index::AppIndex;
+use super::ledger::DriftWatch;
+use super::metrics::AppMetrics;
 use super::model::{Model, Observed};
 use super::observe::Observer;
 use super::plan::{self, Gate, Step};
+use super::quiet::Quiet;
+use super::snapshot;
 use super::status::{self, Inputs};
 use super::verdict::{self, Judgement};
 use super::{evidence, witness};
@@ -31,6 +37,8 @@ use crate::store::{AppKey, AppRecord, NewEvent, Revision, Store, StoreError};
 
 /// Steps of one run. More means that something undoes what we do; the queue then spaces the runs out.
 const MAX_STEPS_PER_RUN: usize = 200;
+/// Longest a shared look at all apps may take, before each is looked at by itself.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(6);
 
 /// Where events go; never waits.
 pub type EventSender = Arc<dyn Fn(NewEvent) + Send + Sync>;
@@ -49,6 +57,10 @@ pub struct AppReconciler {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Where events go.
     pub events: EventSender,
+    /// What is counted.
+    pub metrics: AppMetrics,
+    /// Which apps a resync passes over.
+    pub quiet: Quiet,
     /// Scheme and port of the edge, for URLs.
     pub edge: (&'static str, u16),
     /// Port of the edge for HTTPS, when it has one.
@@ -58,6 +70,8 @@ pub struct AppReconciler {
     pub quiet_until: Arc<Mutex<Duration>>,
     /// Finds apps by what they own.
     pub index: Arc<AppIndex>,
+    /// What was changed behind our back.
+    pub drift: DriftWatch,
     /// Why images could not be resolved, by app. Memory only: it is found out again.
     pub image_errors: Mutex<HashMap<Uuid, Cause>>,
 }
@@ -78,6 +92,7 @@ struct Look {
     model: Model,
     judgement: Judgement,
     plan: Plan<Step, Gate>,
+    drift: Vec<Finding>,
     failure: Option<EngineError>,
 }
 
@@ -90,14 +105,19 @@ impl Reconciler for AppReconciler {
     }
 
     async fn reconcile(&self, key: &AppKey, run: &Run) -> Outcome {
-        match self.run(key, run).await {
+        let begun = self.quiet.run_begins(key);
+        let outcome = match self.run(key, run).await {
             Ok(outcome) => outcome,
             Err(error) => Outcome::failed(store_class(&error), error),
-        }
+        };
+        self.quiet.run_ended(key, begun, matches!(outcome, Outcome::Done { requeue_after: None }));
+        outcome
     }
 
     async fn keys(&self) -> Result<Vec<AppKey>, BoxError> {
-        Ok(self.store.app_keys_all().await?)
+        let keys = self.store.app_keys_all().await?;
+        self.metrics.keep(&keys);
+        Ok(self.not_quiet(keys).await)
     }
 
     async fn dirty_keys(&self) -> Result<Vec<AppKey>, BoxError> {
@@ -106,13 +126,26 @@ impl Reconciler for AppReconciler {
 }
 
 impl AppReconciler {
+    /// The apps that something moved for, or that were not at rest; all of them when that cannot be told.
+    async fn not_quiet(&self, keys: Vec<AppKey>) -> Vec<AppKey> {
+        let settings = self.settings.borrow().clone();
+        let look = async { snapshot::digests(&self.observer, self.store.app_heads().await.ok()?, &settings).await };
+        let Ok(Some(digests)) = timeout(SNAPSHOT_LIMIT, look).await else {
+            debug!("no shared look at all apps; each is looked at by itself");
+            return keys;
+        };
+        // One that the snapshot does not hold was created or deleted meanwhile: it is looked at too.
+        let quiet = self.quiet.apps_to_pass_over(digests);
+        keys.into_iter().filter(|key| !quiet.contains(key)).collect()
+    }
+
     async fn run(&self, key: &AppKey, run: &Run) -> Result<Outcome, StoreError> {
         for _ in 0..MAX_STEPS_PER_RUN {
             if run.cancel.is_cancelled() {
                 return Ok(Outcome::failed(Class::Cancelled, "the run was cancelled"));
             }
             let Some(rows) = self.load(key, run.epoch).await? else { return Ok(Outcome::done()) };
-            let look = self.look(&rows).await;
+            let look = self.look(&rows, run.epoch).await;
             // The verdict first: whatever follows from it must not be done before it is durable.
             if look.judgement.verdict != rows.newest.verdict {
                 self.store_verdict(&rows, &look, run.epoch).await?;
@@ -127,16 +160,21 @@ impl AppReconciler {
                 return Ok(Outcome::requeue(left));
             }
             info!(app = %key, step = %step, word = step.word(), "step");
+            self.drift.before(step, &look.desired, run.epoch);
             if let Err(error) = self.executor.apply(step, &look.desired, &look.model, run.epoch).await {
                 match self.step_failed(&rows, &look, step, error, run.epoch).await? {
                     Some(outcome) => return Ok(outcome),
                     None => continue,
                 }
             }
+            if !look.drift.is_empty() {
+                self.drift.after(step, &look.desired, run.epoch);
+            }
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
             self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
             if *step == Step::Finalize {
                 self.index.remove(&rows.record);
+                self.metrics.forget(key);
                 return Ok(Outcome::done());
             }
         }
@@ -170,23 +208,26 @@ impl AppReconciler {
     }
 
     /// Observes, judges and plans; changes nothing.
-    async fn look(&self, rows: &Rows) -> Look {
+    async fn look(&self, rows: &Rows, epoch: i64) -> Look {
         let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
         let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
         let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
         let (before, now) = (rows.record.status.rollout, self.clock.now());
-        let model = Model::new(&desired, &observed, before, now);
+        let mut model = Model::new(&desired, &observed, before, now);
+        let drift = self.drift.find(&desired, &observed, epoch);
+        model.held = drift::held(&desired, &drift);
         let image_error = self.image_error(rows.record.uid);
         let judged = verdict::Look { desired: &desired, observed: &observed, model: &model, image_error: image_error.as_ref() };
         let judgement = verdict::judge(&judged, before, now);
         let plan = plan::plan(&desired, &model);
-        Look { desired, observed, model, judgement, plan, failure }
+        Look { desired, observed, model, judgement, plan, drift, failure }
     }
 
     async fn store_verdict(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
         let verdict = &look.judgement.verdict;
         let (uid, generation) = (rows.record.uid, rows.record.generation);
         self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
+        self.metrics.judged(verdict, &look.judgement.rollout);
         if verdict.phase == VerdictPhase::Failed {
             self.keep_evidence(rows, look, epoch).await?;
         }
@@ -214,6 +255,10 @@ impl AppReconciler {
 
     /// Writes the status and what it was made from, where they changed.
     async fn tell(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        // The ledger first: the old status says that there are rows to end, and must stand until they are.
+        for event in self.drift.record(&rows.record, (&look.desired, &look.model), &look.drift, epoch).await? {
+            (self.events)(event);
+        }
         let image_error = self.image_error(rows.record.uid);
         let status: AppStatus = status::status(&Inputs {
             desired: &look.desired,
@@ -221,12 +266,14 @@ impl AppReconciler {
             model: &look.model,
             judgement: &look.judgement,
             plan: &look.plan,
+            drift: &look.drift,
             image_error: image_error.as_ref(),
             previous: &rows.record.status,
             edge: self.edge,
             https_port: self.https_port,
             now: self.clock.now(),
         });
+        self.metrics.saw(&AppKey { org: rows.record.org.clone(), name: rows.record.name.clone() }, &status.conditions);
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
         if look.failure.is_none() {
             match serde_json::to_value(&look.observed) {
@@ -243,6 +290,9 @@ impl AppReconciler {
 
     /// When to look again.
     fn wait(&self, look: &Look) -> Outcome {
+        if self.drift.awaits_an_end(&look.observed) {
+            return Outcome::requeue(Duration::from_millis(300));
+        }
         let Some(gate) = look.plan.gate() else { return Outcome::done() };
         let rollout = look.judgement.rollout;
         let elapsed = (self.clock.now() - rollout.last_progress_at).to_std().unwrap_or_default();
@@ -255,7 +305,9 @@ impl AppReconciler {
                 let left = pause.until.and_then(|until| (until - self.clock.now()).to_std().ok()).unwrap_or_default();
                 Outcome::requeue(left + Duration::from_millis(1))
             }
-            Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
+            // Whatever changes wakes us; the ledger says when the held change was last seen.
+            Gate::Held { .. } => Outcome::requeue(Duration::from_secs(60)),
+            Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
                 let window = look.desired.target.spec.rollout.health_window.get();
@@ -304,6 +356,7 @@ impl AppReconciler {
             verdict.phase = VerdictPhase::Failed;
             (verdict.reason, verdict.message, verdict.time) = (Some(reason), Some(message.clone()), self.clock.now());
             self.store.revision_verdict_put(rows.record.uid, rows.record.generation, &verdict, epoch).await?;
+            self.metrics.judged(&verdict, &look.judgement.rollout);
             self.event(desired, EventType::Warning, &reason.to_string(), format!("generation {} failed: {message}", desired.generation));
             return Ok(None);
         }

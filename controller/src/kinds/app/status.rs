@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::causes::{Cause, Causes};
 use super::desired::Desired;
+use super::drift::{self, Finding};
 use super::model::{EdgeModel, Model, Observed};
 use super::plan::{Gate, Step};
 use super::serving::Answering;
@@ -27,6 +28,8 @@ pub struct Inputs<'a> {
     pub judgement: &'a Judgement,
     /// What is still to do.
     pub plan: &'a Plan<Step, Gate>,
+    /// What somebody else changed.
+    pub drift: &'a [Finding],
     /// Why the image could not be resolved, the last time it was tried.
     pub image_error: Option<&'a Cause>,
     /// The status before, for transition times.
@@ -47,7 +50,7 @@ use ConditionStatus::{False, True, Unknown};
 /// The status of an app.
 pub fn status(inputs: &Inputs<'_>) -> AppStatus {
     let desired = inputs.desired;
-    let causes = Causes::find(desired, inputs.observed);
+    let causes = Causes::find(desired, inputs.observed, inputs.now);
     let answering = Answering::find(desired, inputs.observed, inputs.model);
     let said = [
         ready(inputs, &causes),
@@ -58,6 +61,7 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
         scheduled(inputs, &causes),
         healthy(inputs, &causes),
         routed(inputs),
+        drifted(inputs),
         paused(inputs),
     ];
     let conditions = said
@@ -81,6 +85,24 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
         image: desired.target.image.clone(),
         processes: processes(inputs),
         urls: urls(inputs),
+    }
+}
+
+fn drifted(inputs: &Inputs<'_>) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Drifted, status, reason, message);
+    if inputs.drift.is_empty() {
+        return match inputs.model.known {
+            true => say(False, Reason::NoDrift, "everything is as the platform left it".to_owned()),
+            false => say(Unknown, Reason::EngineUnreachable, "the engine could not be read".to_owned()),
+        };
+    }
+    let what = drift::list(inputs.drift);
+    let mendable = inputs.drift.iter().any(|finding| finding.mendable);
+    match (&inputs.model.paused, &inputs.model.held) {
+        _ if !mendable => say(True, Reason::DriftFound, format!("{what}; it is recorded, there is nothing to put right")),
+        (Some(_), _) => say(True, Reason::Paused, format!("{what}; it is left so while the app is paused")),
+        (None, Some(_)) => say(True, Reason::DriftHeld, format!("{what}; it is left so, as spec.driftPolicy says")),
+        (None, None) => say(True, Reason::DriftFound, format!("{what}; it is put right")),
     }
 }
 
@@ -130,6 +152,9 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
             false => say(True, Reason::ScaledToZero, "every process is scaled to zero, as wanted".to_owned()),
         };
     }
+    if let Some(held) = model.held.as_ref().filter(|_| !verdict::is_healthy(desired, model)) {
+        return say(False, Reason::DriftHeld, format!("the app is not as its spec wants it: {held}; spec.driftPolicy leaves it so"));
+    }
     if !verdict::is_healthy(desired, model) {
         let cause = causes.worst().cloned();
         let cause = cause.unwrap_or(Cause { reason: Reason::Starting, message: "not every wanted task is ready".to_owned() });
@@ -167,6 +192,9 @@ fn progressing(inputs: &Inputs<'_>) -> Said {
         let first = inputs.plan.steps.first().map(|first| format!("; the next step will be: {}", first.step)).unwrap_or_default();
         return say(False, Reason::Paused, format!("{pause}{first}"));
     }
+    if let Some(gate @ Gate::Held { .. }) = inputs.plan.gate() {
+        return say(False, Reason::DriftHeld, gate.to_string());
+    }
     if inputs.plan.is_empty() {
         return say(False, Reason::Settled, "nothing is left to do".to_owned());
     }
@@ -179,6 +207,11 @@ fn progressing(inputs: &Inputs<'_>) -> Said {
 }
 
 fn accepted(inputs: &Inputs<'_>) -> Said {
+    let refused = inputs.model.candidates.values().find_map(|candidate| Some((&candidate.service, candidate.refused.as_ref()?)));
+    if let Some((service, why)) = refused {
+        let message = format!("service {service} is not taken over: {why}; make both the same, or remove \"adopt\" from the process");
+        return Said(ConditionType::Accepted, False, Reason::AdoptionRefused, message);
+    }
     match &inputs.model.name_taken {
         Some(what) => Said(
             ConditionType::Accepted,
@@ -210,7 +243,7 @@ fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
 
 fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::Scheduled, status, reason, message);
-    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable]) {
+    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable, Reason::AddressPoolExhausted]) {
         return say(False, reason, message);
     }
     if let Some(cause) = &causes.scheduling {
@@ -225,6 +258,9 @@ fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     }
     if missing > 0 {
         return say(Unknown, Reason::Pending, format!("{missing} of {wanted} tasks were not asked for yet"));
+    }
+    if causes.homeless > 0 {
+        return say(Unknown, Reason::Pending, format!("{} of {wanted} tasks have no node yet", causes.homeless));
     }
     say(True, Reason::AllScheduled, "every wanted task has a node".to_owned())
 }

@@ -124,8 +124,8 @@ fn hint(event: &EventMessage) -> Option<EngineHint> {
     let changed = |kind: &'static str, name: String| Some(EngineHint::Changed { kind, name });
     match event.typ? {
         EventMessageTypeEnum::SERVICE => changed("service", attribute("name").map_or(id, str::to_owned)),
-        EventMessageTypeEnum::NETWORK => changed("network", id),
-        EventMessageTypeEnum::SECRET => changed("secret", id),
+        EventMessageTypeEnum::NETWORK => changed("network", attribute("name").map_or(id, str::to_owned)),
+        EventMessageTypeEnum::SECRET => changed("secret", attribute("name").map_or(id, str::to_owned)),
         EventMessageTypeEnum::NODE => changed("node", id),
         EventMessageTypeEnum::CONTAINER => match action {
             "start" => Some(EngineHint::ContainerStarted { id }),

@@ -6,7 +6,7 @@ use bollard::models::{ContainerCpuStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
 use futures::StreamExt;
 
-use super::{ContainerUsage, DockerSwarm, EngineError, EngineResult, Target, within};
+use super::{Call, ContainerUsage, DockerSwarm, EngineError, EngineResult, Target, within};
 
 /// The engine takes two samples a second apart; a busy one needs longer.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -16,7 +16,7 @@ impl DockerSwarm {
         let target = Target::new("container", id);
         let mut answers = self.docker().stats(id, Some(StatsOptions { stream: false, one_shot: false }));
         let first = async { answers.next().await.transpose() };
-        let stats = within(&target, DEADLINE, first).await?;
+        let stats = self.inner.options.metrics.count(Call::ContainerStats, within(&target, DEADLINE, first)).await?;
         let stats = stats.ok_or_else(|| EngineError::NotFound { what: format!("container {id}") })?;
         Ok(usage(&stats))
     }

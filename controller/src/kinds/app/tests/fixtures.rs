@@ -62,6 +62,7 @@ impl World {
             spec: spec.clone(),
             secret_versions: spec.secrets.keys().zip(1..).map(|(key, version)| (key.clone(), version)).collect(),
             restarts: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             status: AppStatus::default(),
             pause: crate::store::Pause::default(),
         };
@@ -138,7 +139,7 @@ impl World {
     pub fn running(mut self) -> Self {
         let desired = self.desired();
         let owner = &desired.owner;
-        let network = Network { id: "net1".into(), name: names::network(&owner.app, owner.uid), labels: owner.labels() };
+        let network = Network { id: "net1".into(), name: names::network(&owner.app, owner.uid), labels: owner.labels(), allocated: true };
         self.observed.networks = Fact::Known(vec![network]);
         let secret = |name: &String| Secret { id: format!("id-{name}"), name: name.clone(), labels: owner.labels() };
         self.observed.secrets = Fact::Known(desired.target.secrets(owner).keys().map(secret).collect());

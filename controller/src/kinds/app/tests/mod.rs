@@ -1,8 +1,11 @@
 //! Pure tests of the App kind: plans as golden files, verdicts and statuses as tables.
 
+mod adoptions;
+mod drifts;
 pub(crate) mod fixtures;
 mod plans;
 mod properties;
 mod servings;
 mod statuses;
 mod verdicts;
+mod witnesses;

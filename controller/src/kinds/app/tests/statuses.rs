@@ -22,6 +22,7 @@ pub(super) fn told(world: &World) -> AppStatus {
         model: &model,
         judgement: &judgement,
         plan: &plan,
+        drift: &[],
         image_error: None,
         previous: &AppStatus::default(),
         edge: ("http", 8080),
