@@ -55,7 +55,9 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         Kind::Node => return Err(CliError::Usage("nodes are observed; there is nothing to edit".to_owned())),
         Kind::Setting => return Err(CliError::Usage(format!("a setting is changed with: skyctl settings set {name} VALUE"))),
         Kind::Certificate => {
-            return Err(CliError::Usage("a certificate's key cannot be read back, so it is replaced as a whole: skyctl apply -f".to_owned()));
+            return Err(CliError::Usage(
+                "a certificate's key cannot be read back, so it is replaced as a whole: skyctl apply -f".to_owned(),
+            ));
         }
         Kind::App | Kind::Domain | Kind::Organization => {}
     }
