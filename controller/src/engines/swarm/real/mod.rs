@@ -14,6 +14,7 @@ mod networks;
 mod raw;
 mod secrets;
 mod services;
+mod stats;
 mod system;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,8 +35,8 @@ use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
 use super::metrics::{Call, EngineMetrics};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret,
-    Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    ContainerUsage, EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network,
+    NetworkSpec, Secret, Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -276,6 +277,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn ran_out_of_memory(&self, container_id: &str) -> EngineResult<Option<bool>> {
         self.container_ran_out_of_memory(container_id).await
+    }
+    async fn container_usage(&self, id: &str) -> EngineResult<ContainerUsage> {
+        self.usage_of(id).await
     }
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution> {
         self.resolve_image(image, policy).await
