@@ -23,6 +23,7 @@ pub mod schema;
 pub mod secret;
 pub mod selector;
 pub mod token;
+pub mod watch;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use duration::{HumanDuration, Lifetime};

@@ -33,6 +33,7 @@ pub mod serve;
 pub mod state;
 mod usage;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ mod apply_app;
 mod apply_domain;
 mod apply_items;
 mod apps;
+mod changes;
+mod changes_read;
 mod connect;
 mod domains;
 mod error;
@@ -53,6 +55,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use app_change::Change;
+pub use changes::{ChangeLook, Cursor, Sighting, Tombstone, Watched};
+pub use changes_read::{Changed, ChangedObject, Mark, Scope};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;

@@ -13,6 +13,7 @@ mod roles;
 mod serving;
 mod status;
 mod tokens;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
