@@ -109,6 +109,10 @@ pub struct PlanResponse {
     pub name: String,
     /// What an apply would do with the object itself.
     pub action: ApplyAction,
+    /// Every field that would differ from what is stored; all of them for a new app. Of a secret it is told only that
+    /// its value would be another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// Steps in order; empty when nothing would change.
     pub steps: Vec<PlanStep>,
     /// When the controller last observed the app; absent for a new one.
@@ -191,7 +195,10 @@ pub struct RevisionInfo {
     pub summary: String,
     /// Outcome.
     pub verdict: Verdict,
-    /// Whether its tasks answer requests now, as last observed.
+    /// Whether a newer revision took its place before it was proven or had failed; no verdict will come any more.
+    #[serde(default)]
+    pub superseded: bool,
+    /// Whether its tasks answer requests now, as last observed; during a rollout those of more than one may.
     #[serde(default)]
     pub serving: bool,
     /// The image as it was written.

@@ -23,7 +23,7 @@ impl fmt::Display for ConditionStatus {
     }
 }
 
-/// The kinds of condition. Polarity: all but `Progressing` and `Drifted` are good when `True`.
+/// The kinds of condition. Polarity: all but `Progressing`, `Drifted` and `Paused` are good when `True`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
     /// The object is valid and nothing foreign stands in its way.
@@ -41,12 +41,28 @@ pub enum ConditionType {
     Ready,
     /// Work is under way. `False` with reason `Settled` when there is none.
     Progressing,
+    /// Somebody changed something of the object behind the platform's back. `False` is the usual state.
+    Drifted,
+    /// Nothing is written for the object for a while, as somebody asked. `False` is the usual state.
+    Paused,
+    /// Some revision really answers, this one or an older one; the message says which. `False` when none does.
+    Serving,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they are shown: `Ready` first, then causes.
-    pub const ALL: [Self; 7] =
-        [Self::Ready, Self::Progressing, Self::Accepted, Self::ImagePullable, Self::Scheduled, Self::Healthy, Self::Routed];
+    pub const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Serving,
+        Self::Progressing,
+        Self::Accepted,
+        Self::ImagePullable,
+        Self::Scheduled,
+        Self::Healthy,
+        Self::Routed,
+        Self::Drifted,
+        Self::Paused,
+    ];
 }
 
 impl fmt::Display for ConditionType {
@@ -85,6 +101,8 @@ pub enum Reason {
     ImageNotFound,
     /// The registry did not answer.
     RegistryUnreachable,
+    /// The registry answered that it wants other credentials.
+    RegistryDenied,
 
     // Any.
     /// The engine refused what we asked of it; the message has its words.
@@ -95,6 +113,8 @@ pub enum Reason {
     AllScheduled,
     /// No node has room or fits; the message says what is short.
     Unschedulable,
+    /// The Swarm has no free subnet left for the app's network.
+    AddressPoolExhausted,
     /// The app is scaled to zero.
     ScaledToZero,
     /// The app is stopped (`spec.suspend`).
@@ -155,6 +175,24 @@ pub enum Reason {
     Available,
     /// The node or object is not available.
     Unavailable,
+
+    // Drifted.
+    /// Everything is as the platform left it.
+    NoDrift,
+    /// Something was changed; the message says what, and what is done.
+    DriftFound,
+    /// Something was changed, and is left as it is because of `spec.driftPolicy`.
+    DriftHeld,
+
+    // Paused.
+    /// Somebody asked that nothing is written for a while; the message says who, why and until when.
+    Paused,
+    /// Nobody holds the platform's hands.
+    NotPaused,
+
+    // Serving.
+    /// Tasks of more than one revision answer, as during a rollout; the message says how many of each.
+    MixedRevisions,
 }
 
 impl fmt::Display for Reason {

@@ -77,6 +77,33 @@ pub fn diff(before: &Content<'_>, after: &Content<'_>) -> Vec<Change> {
     changes
 }
 
+/// Every field of something new.
+pub fn created(after: &Content<'_>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    leaves("spec", &comparable(after), &mut changes);
+    changes
+}
+
+/// Every field in which two values differ, for objects that are no apps. Without a value before, every field is new.
+pub fn values(path: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    match (before, after) {
+        (None, Some(after)) => leaves(path, after, &mut changes),
+        (before, after) => walk(path, before, after, &mut changes),
+    }
+    changes
+}
+
+fn leaves(path: &str, value: &Value, changes: &mut Vec<Change>) {
+    match value {
+        // What is empty says nothing.
+        Value::Null => {}
+        Value::Array(list) if list.is_empty() => {}
+        Value::Object(map) => map.iter().for_each(|(key, value)| leaves(&format!("{path}.{key}"), value, changes)),
+        value => changes.push(change(path, None, Some(value.clone()))),
+    }
+}
+
 /// The spec as a value in which an absent map is an empty one, and secrets are their versions.
 fn comparable(content: &Content<'_>) -> Value {
     // A spec is texts, numbers and ordered maps, which always serialise.
@@ -238,6 +265,21 @@ mod tests {
     }
 
     static NO_RESTARTS: BTreeMap<ProcessName, i64> = BTreeMap::new();
+
+    #[test]
+    fn something_new_is_told_field_by_field_without_its_secrets() {
+        let spec =
+            spec(json!({"image": "a:1", "secrets": {"KEY": "hunter2"}, "processes": {"web": {"port": 80, "resources": {"cpu": "1"}}}}));
+        let none = BTreeMap::new();
+        let all = created(&Content { spec: &spec, secret_versions: &none, resolved_image: None, restarts: &NO_RESTARTS });
+        let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+        assert!(lines.contains(&r#"+ spec.secrets.KEY: "set""#.to_owned()), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("+ spec.processes.web.resources.cpu: ")), "{lines:?}");
+        assert!(!format!("{lines:?}").contains("hunter") && all.iter().all(|change| change.before.is_none()));
+        let (old, new) = (json!({"team": "a", "x": "y"}), json!({"team": "b"}));
+        let changed: Vec<String> = values("metadata.labels", Some(&old), Some(&new)).iter().map(ToString::to_string).collect();
+        assert_eq!(changed, [r#"~ metadata.labels.team: "a" → "b""#, r#"- metadata.labels.x: "y""#]);
+    }
 
     #[test]
     fn every_field_that_differs_is_named_and_no_other() {

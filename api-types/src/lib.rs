@@ -9,6 +9,7 @@ pub mod check;
 pub mod condition;
 pub mod diff;
 pub mod draft;
+pub mod drift;
 pub mod duration;
 pub mod event;
 pub mod explain;
@@ -24,6 +25,7 @@ pub mod secret;
 pub mod selector;
 pub mod token;
 pub mod watch;
+pub mod why;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use duration::{HumanDuration, Lifetime};

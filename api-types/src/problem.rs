@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::why::Case;
+
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -17,12 +19,20 @@ pub struct FieldError {
     /// What was probably meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
+    /// Where it is explained, such as `docs/troubleshooting.md#unsafe-host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub see: Option<String>,
 }
 
 impl FieldError {
     /// An error without a suggestion.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), suggestion: None }
+        Self { path: path.into(), message: message.into(), suggestion: None, see: None }
+    }
+    /// With the section that explains it.
+    #[must_use]
+    pub fn about(self, case: Case) -> Self {
+        Self { see: Some(case.page()), ..self }
     }
 }
 

@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 First steps:
   skyctl apply -f app.yaml --wait      apply a manifest and watch the rollout
   skyctl get apps                      what runs, and where it answers
-  skyctl describe app shop             why it is as it is
+  skyctl describe app shop             all that is known of it
+  skyctl why app/shop                  what is wrong, since when, and what to do
   skyctl logs shop -f                  what it says
   skyctl scale shop web=3 --wait       more of it
 
@@ -49,10 +50,10 @@ pub struct Globals {
     #[arg(long, global = true, env = "SKYSWARM_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<SecretString>,
     /// Organization [default: the token's own, else the context's, else "default"]
-    #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "NAME")]
+    #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "ORG")]
     pub org: Option<String>,
     /// Context from the configuration file
-    #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "NAME")]
+    #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "CONTEXT")]
     pub context: Option<String>,
     /// No colours; the variable NO_COLOR does the same
     #[arg(long, global = true)]
@@ -97,6 +98,8 @@ pub enum Command {
     Scale(cmd::scale::Args),
     /// Explain the fields of a manifest
     Explain(cmd::explain::Args),
+    /// Say why an app is not ready, and what to do
+    Why(cmd::why::Args),
     /// Show the platform at a glance
     Status(cmd::status::Args),
     /// Set variables, secrets or the image
@@ -109,6 +112,12 @@ pub enum Command {
     Stop(cmd::stop::StopArgs),
     /// Start a stopped app
     Start(cmd::stop::StartArgs),
+    /// Show what was changed behind the platform's back
+    Drift(cmd::drift::Args),
+    /// Write nothing for an app for a while
+    Pause(cmd::pause::Args),
+    /// End the pause of an app
+    Resume(cmd::pause::ResumeArgs),
     /// Read the logs of all replicas
     Logs(cmd::logs::Args),
     /// List what happened
@@ -123,14 +132,30 @@ pub enum Command {
     Import(cmd::import::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
-    /// Keep addresses and tokens of servers
-    Context(cmd::context::Args),
+    /// Keep a server's address and a token, after checking both
+    Login(cmd::login::Args),
+    /// Forget the token of a context
+    Logout(cmd::login::LogoutArgs),
+    /// Choose among servers: list, use, set, rename, delete
+    #[command(visible_alias = "context")]
+    Contexts(cmd::contexts::Args),
+    /// Make, list and revoke tokens
+    #[command(visible_alias = "token")]
+    Tokens(cmd::tokens::Args),
+    /// Make, list and delete organizations
+    #[command(visible_alias = "org")]
+    Orgs(cmd::orgs::Args),
     /// Show whose token is used and what it may do
     Whoami(cmd::whoami::Args),
     /// Show the versions of this program and of the server
     Version(cmd::version::Args),
     /// Write a completion script for a shell
     Completion(cmd::completion::Args),
+    /// Write manual pages
+    Man(cmd::man::Args),
+    /// Write the reference of the command line
+    #[command(hide = true)]
+    Reference(cmd::reference::Args),
     /// Write the JSON Schemas of all kinds
     #[command(hide = true)]
     Schemas(cmd::schemas::Args),

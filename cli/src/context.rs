@@ -115,7 +115,7 @@ impl Config {
         let near = api_types::check::closest(name, self.contexts.keys().map(String::as_str));
         let hint = match near {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => "`skyctl context list` shows all".to_owned(),
+            None => "`skyctl contexts` shows all".to_owned(),
         };
         CliError::NotFound { what: format!("there is no context \"{name}\""), hint: Some(hint) }
     }

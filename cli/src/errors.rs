@@ -73,6 +73,9 @@ pub enum CliError {
     /// A comparison could not be made: told apart from [`CliError::Differs`] by its exit code.
     #[error(transparent)]
     Uncompared(Box<CliError>),
+    /// An app is not ready; why is printed already. Not an error, but an exit code.
+    #[error("the app is not ready")]
+    NotReady,
     /// Whoever read the output has gone away. Not an error for anybody.
     #[error("the output was closed")]
     Closed,
@@ -114,7 +117,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Closed => 0,
-            Self::Differs => 1,
+            Self::Differs | Self::NotReady => 1,
             Self::Uncompared(error) => error.exit_code().max(2),
             Self::Failed(_) | Self::Io { .. } | Self::Protocol { .. } => 1,
             Self::Usage(_) | Self::Manifests(_) => 2,
@@ -142,10 +145,11 @@ impl CliError {
             }
             Self::Protocol { .. } => Some("check SKYSWARM_URL; is a proxy or another server in between?".to_owned()),
             Self::Problem(problem) => match problem.kind {
-                ProblemKind::Unauthorized => Some(
-                    "set SKYSWARM_TOKEN to a valid token, or keep one with: skyctl context set NAME --url URL --token TOKEN".to_owned(),
-                ),
+                ProblemKind::Unauthorized => Some("set SKYSWARM_TOKEN to a valid token, or keep one with: skyctl login URL".to_owned()),
                 ProblemKind::Forbidden => Some("`skyctl whoami` shows what the token may do".to_owned()),
+                ProblemKind::Invalid => problem.errors.iter().find_map(|error| error.see.as_ref()).map(|see| format!("see {see}")),
+                // The text says itself where to read on.
+                ProblemKind::Conflict if problem.detail.contains(api_types::why::PAGE) => None,
                 ProblemKind::Conflict => {
                     Some("read the object again (`skyctl get KIND NAME -o yaml`) and repeat the change on it".to_owned())
                 }
@@ -158,7 +162,7 @@ impl CliError {
     /// The whole error for a person: one paragraph, its causes, and the hint.
     pub fn report(&self) -> String {
         match self {
-            Self::Differs => return String::new(),
+            Self::Differs | Self::NotReady => return String::new(),
             Self::Uncompared(error) => return error.report(),
             _ => {}
         }

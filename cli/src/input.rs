@@ -80,6 +80,15 @@ pub fn hidden(question: &str) -> Result<String> {
     answer
 }
 
+/// Asks on the terminal; an empty answer is one.
+///
+/// # Errors
+/// When there is no answer.
+pub fn asked(question: &str) -> Result<String> {
+    output::note(question);
+    line()
+}
+
 fn line() -> Result<String> {
     let mut text = String::new();
     io::stdin().lock().read_line(&mut text).map_err(|error| CliError::io("the terminal cannot be read", error))?;

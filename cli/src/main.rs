@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod clock;
 mod cmd;
+mod complete;
 mod compose;
 mod context;
 mod errors;
@@ -13,6 +14,7 @@ mod manifest;
 mod moment;
 mod output;
 mod resource;
+mod sort;
 mod watch;
 
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     // reqwest panics at its first use when no provider is installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    complete::answer_shell();
     let cli = args::Cli::parse();
     if cli.globals.no_color {
         anstream::ColorChoice::Never.write_global();

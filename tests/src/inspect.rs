@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bollard::models::{
     ConfigSpec, NetworkCreateRequest, SecretSpec, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
 };
-use bollard::query_parameters::{ListContainersOptions, ListServicesOptions};
+use bollard::query_parameters::{ListContainersOptions, ListServicesOptions, UpdateServiceOptions};
 use skyswarm::engines::swarm::labels;
 
 use crate::dockerd::Dockerd;
@@ -212,5 +212,62 @@ impl Dockerd {
             }
         }
         Ok(addresses)
+    }
+
+    /// Edits a service behind the platform's back.
+    ///
+    /// # Errors
+    /// When the engine refuses it; a version that is stale is tried again.
+    pub async fn edit_service(&self, name: &str, edit: impl Fn(&mut ServiceSpec)) -> Result<()> {
+        let docker = self.docker()?;
+        for attempt in 0.. {
+            let current = docker.inspect_service(name, None).await?;
+            let version = current.version.and_then(|version| version.index).context("a service without a version")?;
+            let mut spec = current.spec.context("a service without a spec")?;
+            edit(&mut spec);
+            let options = UpdateServiceOptions { version: i32::try_from(version)?, ..Default::default() };
+            match docker.update_service(name, spec, options, None).await {
+                Err(error) if attempt < 5 && error.to_string().contains("out of sequence") => {}
+                other => return Ok(other.map(drop)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// The spec of a service as text, in a stable order; labels that say when it was written are left out.
+    ///
+    /// # Errors
+    /// When there is no such service.
+    pub async fn spec_text(&self, name: &str) -> Result<String> {
+        let mut spec = self.docker()?.inspect_service(name, None).await?.spec.context("a service without a spec")?;
+        if let Some(found) = &mut spec.labels {
+            found.remove(labels::EPOCH);
+        }
+        // What was taken away may come back as an empty one.
+        let template = spec.task_template.get_or_insert_default();
+        template.placement = template.placement.take().filter(|placement| *placement != Default::default());
+        sorted(&spec)
+    }
+
+    /// Makes an overlay network of somebody else and returns its id.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub async fn make_network(&self, name: &str) -> Result<String> {
+        let request = NetworkCreateRequest { name: name.to_owned(), driver: Some("overlay".to_owned()), ..Default::default() };
+        Ok(self.docker()?.create_network(request).await?.id)
+    }
+
+    /// A running container of a process of an app.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn container_of(&self, app: &str, process: &str) -> Result<String> {
+        let is_wanted = |found: &std::collections::HashMap<String, String>| {
+            found.get(labels::APP).is_some_and(|name| name == app) && found.get(labels::PROCESS).is_some_and(|name| name == process)
+        };
+        let all = self.docker()?.list_containers(None::<ListContainersOptions>).await?;
+        let found = all.into_iter().find(|container| container.labels.as_ref().is_some_and(is_wanted));
+        found.and_then(|container| container.id).context("no such container runs")
     }
 }

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use api_types::why::{Case, Why};
 use api_types::{App, Condition, ConditionStatus, ConditionType, Reason};
 use reqwest::header::HOST;
 use serde::de::DeserializeOwned;
@@ -166,6 +167,11 @@ impl Platform {
         })
     }
 
+    /// Gives a command the address of the server and the admin token.
+    pub fn as_client(&self, command: &mut Command) {
+        command.env("SKYSWARM_URL", format!("http://{API}")).env("SKYSWARM_TOKEN", &self.token);
+    }
+
     /// Applies a manifest.
     pub async fn apply(&self, manifest: &str) -> anyhow::Result<Output> {
         let output = self.skyctl_with(&["apply", "-f", "-"], manifest).await?;
@@ -192,6 +198,21 @@ impl Platform {
     /// An app of organisation `default`.
     pub async fn app(&self, name: &str) -> anyhow::Result<App> {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await
+    }
+
+    /// The server's metrics as text.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("http://{API}/metrics")).bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Changes a setting.
+    pub async fn put_setting(&self, key: &str, value: serde_json::Value) -> anyhow::Result<()> {
+        let url = format!("http://{API}/v1/settings/{key}");
+        let answer = self.http.put(url).bearer_auth(&self.token).json(&serde_json::json!({"value": value})).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
     }
 
     /// Waits until an app satisfies `wanted`; fails with its last state after `timeout`.
@@ -223,6 +244,34 @@ impl Platform {
         Ok(())
     }
 
+    /// What `skyctl why` says of an app, as JSON; its exit code is that of its answer.
+    pub async fn why(&self, name: &str) -> anyhow::Result<Why> {
+        let output = self.skyctl(&["why", name, "-o", "json"]).await?;
+        let why: Why = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
+        let wanted = i32::from(why.ready != ConditionStatus::True);
+        ensure!(output.code == wanted, "exit code {} for: {output:?}", output.code);
+        Ok(why)
+    }
+
+    /// Waits until `skyctl why` names a case.
+    pub async fn until_why(&self, name: &str, case: Case, timeout: Duration) -> anyhow::Result<Why> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let why = self.why(name).await;
+            match why {
+                Ok(why) if why.case == case => return Ok(why),
+                last if Instant::now() >= deadline => bail!("{name} is not {case} after {timeout:?}: {last:#?}\n{}", self.log()),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Waits until the controller has nothing left to do for an app, be it that it failed.
+    pub async fn until_done_or_failed(&self, name: &str) -> anyhow::Result<App> {
+        let idle = |app: &App| condition(app, ConditionType::Progressing).is_some_and(|found| found.status == ConditionStatus::False);
+        self.until(name, Duration::from_secs(60), "at rest", idle).await
+    }
+
     /// Waits until the controller has nothing left to do for an app.
     pub async fn until_done(&self, name: &str) -> anyhow::Result<App> {
         let settled = |app: &App| says(app, ConditionType::Progressing, ConditionStatus::False, Reason::Settled);
@@ -238,8 +287,12 @@ impl Platform {
 
     /// Kills the proxy without warning.
     pub async fn kill_traefik(&self) -> anyhow::Result<()> {
+        kill9(&self.traefik_pid()?.to_string())
+    }
+
+    /// Process id of the proxy: the child of the server that has its name.
+    pub fn traefik_pid(&self) -> anyhow::Result<i32> {
         let parent = self.server_pid().context("no server")?;
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
         let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         let is_traefik = |pid: &&String| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -247,7 +300,22 @@ impl Platform {
             let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
             name.trim() == "traefik" && parent_of == Some(parent)
         };
-        kill9(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}: {children}"))?)
+        Ok(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}"))?.parse()?)
+    }
+
+    /// Drops what the proxy sends to the provider of its routes, so that it cannot follow; returns what [`Self::mend`] takes.
+    pub async fn cut_provider(&self) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.data_dir.join("edge/traefik.yml"))?;
+        let endpoint = text.lines().find(|line| line.contains("endpoint")).context("no endpoint in traefik.yml")?;
+        let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+        let port = endpoint.rsplit_once("127.0.0.1:").map(|(_, rest)| digits(rest)).context("no port of the provider")?;
+        provider_rule("-I", &port).await?;
+        Ok(port)
+    }
+
+    /// Ends what [`Self::cut_provider`] began.
+    pub async fn mend(&self, port: &str) -> anyhow::Result<()> {
+        provider_rule("-D", port).await
     }
 
     /// Everything that the platform's database holds, as text.
@@ -297,6 +365,15 @@ impl Platform {
     pub fn examples() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
     }
+}
+
+/// Inserts or deletes the rule that drops packets to the provider, in the test's own network namespace.
+async fn provider_rule(flag: &str, port: &str) -> anyhow::Result<()> {
+    ensure!(crate::dockerd::in_lab(), "firewall rules are for a namespace of the test's own");
+    let rule = ["-w", flag, "OUTPUT", "-o", "lo", "-p", "tcp", "--dport", port, "-j", "DROP"];
+    let output = Command::new("iptables").args(rule).output().await?;
+    ensure!(output.status.success(), "iptables: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 fn kill9(pid: &str) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ use crate::kinds::edge::{Cidr, CookieName, UserName};
 use crate::name::{LabelValue, ParseError};
 use crate::quantity::ByteSize;
 use crate::secret::MAX_SECRET_BYTES;
+use crate::why::Case;
 use crate::{AppName, Cpu, EnvKey, FieldError, Host, HumanDuration, ImageRef, LabelKey, Memory, OrgName, ProcessName, SettingKey};
 
 type Parse = fn(&str) -> Result<(), ParseError>;
@@ -206,7 +207,8 @@ impl Walk<'_> {
         match value {
             Value::String(text) => {
                 if let Err(error) = (leaf.parse)(text) {
-                    self.error(at, error.to_string());
+                    let error = FieldError::new(at, error.to_string());
+                    self.errors.push(if leaf.name == "Host" { error.about(Case::UnsafeHost) } else { error });
                 }
             }
             Value::Number(number) => {
@@ -296,7 +298,7 @@ impl Walk<'_> {
             (_, true) => "unknown field; nothing may be set here".to_owned(),
             (..) => format!("unknown field; known are {}", settable.join(", ")),
         };
-        self.errors.push(FieldError { path: at.to_owned(), message, suggestion: suggestion.map(str::to_owned) });
+        self.errors.push(FieldError { path: at.to_owned(), message, suggestion: suggestion.map(str::to_owned), see: None });
     }
 
     fn visit_string(&mut self, schema: &Value, text: &str, at: &str) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edge::{EdgeSpec, Protocol};
 use crate::condition::{Condition, Reason};
+use crate::drift::DriftPolicy;
 use crate::duration::HumanDuration;
 use crate::image::ImageRef;
 use crate::name::{EnvKey, Host, ProcessName};
@@ -60,6 +61,10 @@ pub struct AppSpec {
     /// How a new generation replaces the old one.
     #[serde(default)]
     pub rollout: RolloutSpec,
+    /// What becomes of a change that somebody makes behind the platform's back: `correct` puts it right, `hold` leaves
+    /// it until the spec changes. It is recorded either way.
+    #[serde(default, skip_serializing_if = "DriftPolicy::is_default")]
+    pub drift_policy: DriftPolicy,
 }
 
 impl AppSpec {
@@ -256,9 +261,13 @@ pub struct AppStatus {
     /// One per condition type.
     #[serde(default)]
     pub conditions: Vec<Condition>,
-    /// The generation that answers requests now; absent when none does.
+    /// The generation that alone answers requests now (of an app without routes: whose tasks alone run); absent when
+    /// none does, several do, or it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_generation: Option<i64>,
+    /// Every generation that answers now, oldest first, with how many tasks of it do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serving: Vec<ServingRevision>,
     /// The last generation that was proven to serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_generation: Option<i64>,
@@ -277,6 +286,16 @@ pub struct AppStatus {
     /// Addresses at which the app answers.
     #[serde(default)]
     pub urls: Vec<String>,
+}
+
+/// A generation that answers now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingRevision {
+    /// Its number.
+    pub generation: i64,
+    /// Tasks of it that answer.
+    pub tasks: u32,
 }
 
 /// How far a generation has come; what deadlines are measured from.
@@ -332,7 +351,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether the generation failed because its image could not be found or looked up.
     pub fn is_about_the_image(&self) -> bool {
-        let about = [Reason::ImageNotFound, Reason::RegistryUnreachable];
+        let about = [Reason::ImageNotFound, Reason::RegistryUnreachable, Reason::RegistryDenied];
         self.phase == VerdictPhase::Failed && [self.reason, self.cause].into_iter().flatten().any(|reason| about.contains(&reason))
     }
 }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
-use api_types::api::HealthResponse;
+use api_types::api::{HealthResponse, List};
 use api_types::problem::ProblemKind;
 use api_types::{OrgName, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
@@ -25,6 +25,10 @@ use crate::errors::{CliError, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A little more than the server's own deadline, so that its answer says what took so long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
+/// Objects that one request asks for.
+const PAGE: usize = 500;
+/// Longest list that is put together.
+const MAX_OBJECTS: usize = 1_000_000;
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -90,6 +94,27 @@ impl Client {
     /// See [`CliError`]; so below.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
         self.json(self.request(Method::GET, path, query)?).await
+    }
+
+    /// A whole list, page by page, so that no answer is larger than it need be.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn list<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<Vec<T>> {
+        let mut items = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", PAGE.to_string()));
+            query.extend(next.take().map(|token| ("continue", token)));
+            let page: List<T> = self.get(path, &query).await?;
+            items.extend(page.items);
+            match page.metadata.continue_token {
+                Some(token) if items.len() < MAX_OBJECTS => next = Some(token),
+                Some(_) => return Err(self.protocol(format!("a list of more than {MAX_OBJECTS} objects"))),
+                None => return Ok(items),
+            }
+        }
     }
 
     /// Which parts of the server answer, whatever the status that it says so with.
@@ -208,7 +233,8 @@ fn parse_base(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is on this machine.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

@@ -35,6 +35,11 @@ pub fn events(org: &OrgName) -> String {
     format!("/v1/orgs/{org}/events")
 }
 
+/// Tokens of an organisation, or of the platform.
+pub fn tokens(org: Option<&OrgName>) -> String {
+    org.map_or_else(|| "/v1/tokens".to_owned(), |org| format!("/v1/orgs/{org}/tokens"))
+}
+
 /// A name as one segment of a path, whatever the user typed.
 fn segment(name: &str) -> String {
     let mut out = String::new();

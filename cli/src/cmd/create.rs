@@ -40,6 +40,14 @@ enum What {
 /// See [`CliError`].
 pub async fn run(session: &Session, args: Args) -> Result<()> {
     let What::Org { name, display_name } = args.what;
+    organization(session, name, display_name).await
+}
+
+/// Makes an organization, or changes its name for people.
+///
+/// # Errors
+/// What the server refuses.
+pub async fn organization(session: &Session, name: OrgName, display_name: Option<String>) -> Result<()> {
     let org = Organization::new(ObjectMeta::named(name.as_str()), OrganizationSpec { display_name });
     let value = serde_json::to_value(&org).map_err(|error| CliError::io("the organization cannot be written as JSON", error))?;
     let response: ApplyResponse = session.client.post(routes::APPLY, &[], &ApplyRequest { items: vec![value] }).await?;

@@ -46,6 +46,20 @@ pub struct Args {
 /// See [`CliError`].
 pub async fn run(session: &Session, args: Args) -> Result<()> {
     let objects = if args.files.is_empty() { named(session, &args.what).await? } else { from_files(session, &args.files).await? };
+    let marked = all(session, objects, args.ignore_not_found).await?;
+    if args.wait {
+        for (kind, org, name) in marked {
+            until_gone(&session.client, kind, &org, &name, args.timeout.get()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the deletion of objects, one after the other; returns those that there were.
+///
+/// # Errors
+/// At the first that is refused.
+pub async fn all(session: &Session, objects: Vec<Object>, ignore_not_found: bool) -> Result<Vec<Object>> {
     let mut marked = Vec::new();
     for (kind, org, name) in objects {
         let label = format!("{}/{name}", kind.as_str().to_lowercase());
@@ -55,21 +69,17 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
                 output::line(&format!("{label} {done}"))?;
                 marked.push((kind, org, name));
             }
-            Err(error) if args.ignore_not_found && error.problem_kind() == Some(ProblemKind::NotFound) => {
+            Err(error) if ignore_not_found && error.problem_kind() == Some(ProblemKind::NotFound) => {
                 output::line(&format!("{label} does not exist"))?;
             }
             Err(error) => return Err(session.with_similar(error, kind, &org, &name).await),
         }
     }
-    if args.wait {
-        for (kind, org, name) in marked {
-            until_gone(&session.client, kind, &org, &name, args.timeout.get()).await?;
-        }
-    }
-    Ok(())
+    Ok(marked)
 }
 
-type Object = (Kind, OrgName, String);
+/// An object by its kind, organisation and name.
+pub type Object = (Kind, OrgName, String);
 
 fn deletable(kind: Kind) -> Result<()> {
     match kind {

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use api_types::api::RevisionDiff;
-use api_types::diff::Change;
+use api_types::api::{ApplyAction, ApplyRequest, ApplyResponse, PlanResponse, RevisionDiff};
+use api_types::diff::{self, Change};
 use api_types::{Kind, OrgName};
+use serde_json::{Map, Value};
 
 use super::Session;
+use super::apply::{located, prepare};
 use crate::client::routes;
 use crate::errors::{CliError, Result};
-use crate::output::{self, GREEN, RED, TextFormat, YELLOW, harmless, paint};
+use crate::manifest::Document;
+use crate::output::{self, BOLD, GREEN, RED, TextFormat, YELLOW, harmless, paint};
 use crate::{resource, watch};
 
 const EXAMPLES: &str = "\
@@ -92,8 +95,80 @@ async fn of_revisions(session: &Session, org: &OrgName, name: &str, revisions: &
     session.client.get(&routes::app(org, name, &format!("revisions/{from}/diff/{to}")), &[]).await
 }
 
-async fn of_files(_: &Session, _: &Args) -> Result<bool> {
-    Err(CliError::Usage("files cannot be compared yet; `skyctl plan -f FILE` shows the steps that applying it would lead to".to_owned()))
+/// What applying a file would change in one object.
+#[derive(Debug, serde::Serialize)]
+struct FileDiff {
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    name: String,
+    action: ApplyAction,
+    changes: Vec<Change>,
+}
+
+async fn of_files(session: &Session, args: &Args) -> Result<bool> {
+    let loaded = prepare(session, &args.files).await?;
+    // The server checks all of them together first: a file that cannot be applied has no differences to show.
+    let request = ApplyRequest { items: loaded.documents.iter().map(|document| document.value.clone()).collect() };
+    let checked: ApplyResponse = match session.client.post(routes::APPLY, &[("dryRun", "true".to_owned())], &request).await {
+        Ok(checked) => checked,
+        Err(error) => return Err(located(error, loaded, None)),
+    };
+    let mut all = Vec::new();
+    for (document, result) in loaded.documents.iter().zip(checked.results) {
+        let changes = match result.action {
+            ApplyAction::Unchanged => Vec::new(),
+            action => changes(session, document, action).await?,
+        };
+        all.push(FileDiff { kind: document.kind, org: result.org, name: document.name.clone(), action: result.action, changes });
+    }
+    let differ = all.iter().any(|diff| diff.action != ApplyAction::Unchanged);
+    match args.output.render(&all)? {
+        Some(text) => output::print(&text)?,
+        None => all.iter().filter(|diff| diff.action != ApplyAction::Unchanged).try_for_each(show)?,
+    }
+    if !differ && args.output == TextFormat::Text {
+        output::line("nothing would change")?;
+    }
+    Ok(differ)
+}
+
+fn show(diff: &FileDiff) -> Result<()> {
+    let (word, style) = match diff.action {
+        ApplyAction::Created => ("would be created", GREEN),
+        _ => ("would change", YELLOW),
+    };
+    let label = format!("{}/{}", diff.kind.as_str().to_lowercase(), diff.name);
+    output::line(&format!("{} {}", paint(BOLD, &label), paint(style, word)))?;
+    output::print(&shown(&diff.changes))
+}
+
+async fn changes(session: &Session, document: &Document, action: ApplyAction) -> Result<Vec<Change>> {
+    let org = match document.org().map(str::parse::<OrgName>) {
+        Some(Ok(org)) => org,
+        _ => session.org_for(document.kind).await?,
+    };
+    let stored = match action {
+        ApplyAction::Created => None,
+        _ => Some(session.object(document.kind, &org, &document.name).await?),
+    };
+    let mut changes = labels(stored.as_ref(), &document.value);
+    if document.kind == Kind::App {
+        // Only the server knows whether a secret is another one.
+        let path = routes::app(&org, &document.name, "plan");
+        let plan: PlanResponse = session.client.post(&path, &[], &document.value).await?;
+        changes.extend(plan.changes);
+    } else {
+        let spec = |object: &Value| object.get("spec").cloned();
+        changes.extend(diff::values("spec", stored.as_ref().and_then(spec).as_ref(), spec(&document.value).as_ref()));
+    }
+    Ok(changes)
+}
+
+/// An object without labels has an empty map of them.
+fn labels(stored: Option<&Value>, wanted: &Value) -> Vec<Change> {
+    let labels = |object: &Value| object.pointer("/metadata/labels").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    diff::values("metadata.labels", stored.map(labels).as_ref(), Some(&labels(wanted)))
 }
 
 /// Changes for people: one line each, the sign first, as in a patch.

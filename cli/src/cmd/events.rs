@@ -55,5 +55,5 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         output::note("nothing happened yet\n");
         return Ok(());
     }
-    output::print(&output::kinds::table(&events.items, clock::now(), false))
+    output::print(&output::kinds::table(&events.items, clock::now(), output::kinds::Columns::USUAL))
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::{Session, items, typed};
 use crate::client::routes;
-use crate::errors::Result;
-use crate::output::kinds::{Tabular, table};
+use crate::errors::{CliError, Result};
+use crate::output::kinds::{Columns, Tabular, table};
 use crate::output::{self, Format};
 use crate::resource;
+use crate::sort::SortKey;
 
 const EXAMPLES: &str = "\
 Kinds: apps, domains, nodes, orgs, settings, events; also singular, or as kind/name.
@@ -19,7 +20,11 @@ Examples:
   skyctl get apps
   skyctl get app shop -o yaml
   skyctl get app/shop app/blog -o wide
-  skyctl get nodes -o json";
+  skyctl get apps -A --sort-by age                       of all organizations, the newest first
+  skyctl get apps -l team=core,tier!=batch
+  skyctl get apps --field-selector status.ready=False    those that do not serve
+  skyctl get nodes -o json
+  skyctl get apps -o name | xargs -n1 skyctl restart     for scripts";
 
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +36,34 @@ pub struct Args {
     /// Form of the answer
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Format,
+    /// Only objects with these labels: key=value, key!=value, "key in (a,b)", key, !key, joined by commas
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Only objects with these fields: field=value or field!=value, joined by commas
+    #[arg(long, value_name = "FIELDS")]
+    pub field_selector: Option<String>,
+    /// Of all organizations that the token may see
+    #[arg(short = 'A', long)]
+    pub all_orgs: bool,
+    /// Order: name, age (newest first), org, status, or a field such as spec.image
+    #[arg(long, value_name = "FIELD")]
+    pub sort_by: Option<SortKey>,
+    /// Rows only
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+impl Args {
+    /// All objects of a kind.
+    pub fn of_kind(kind: Kind, output: Format) -> Self {
+        let what = vec![kind.plural().to_owned()];
+        Self { what, output, selector: None, field_selector: None, all_orgs: false, sort_by: None, no_headers: false }
+    }
+
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let labels = self.selector.clone().map(|labels| ("labelSelector", labels));
+        labels.into_iter().chain(self.field_selector.clone().map(|fields| ("fieldSelector", fields))).collect()
+    }
 }
 
 /// Runs the verb.
@@ -38,29 +71,56 @@ pub struct Args {
 /// # Errors
 /// See [`crate::errors::CliError`].
 pub async fn run(session: &Session, args: Args) -> Result<()> {
+    let shape = Shape { format: args.output, single: false, orgs: args.all_orgs, headings: !args.no_headers };
     if let [word] = args.what.as_slice()
         && ["events", "event", "ev"].contains(&word.to_ascii_lowercase().as_str())
     {
-        let org = session.org().await?;
-        let list: Value = session.client.get(&routes::events(&org), &[]).await?;
-        let list: Vec<Value> = items(&list).cloned().collect();
-        return output::print(&text_of::<Event>(&list, args.output, false)?);
+        if args.all_orgs {
+            return Err(CliError::Usage("events are shown of one organization; name it with --org".to_owned()));
+        }
+        let mut list: Vec<Value> =
+            items(&session.client.get(&routes::events(&session.org().await?), &args.query()).await?).cloned().collect();
+        sorted(&mut list, args.sort_by.as_ref())?;
+        return output::print(&text_of::<Event>(&list, shape)?);
     }
     let (kind, names) = resource::selection(&args.what)?;
-    let org = session.org_for(kind).await?;
-    let list = fetch(session, kind, &org, &names).await?;
+    if !names.is_empty() && (args.all_orgs || !args.query().is_empty()) {
+        return Err(CliError::Usage("a name and -A, -l or --field-selector exclude each other".to_owned()));
+    }
+    let mut list = Vec::new();
+    let orgs = orgs(session, kind, args.all_orgs).await?;
+    for org in &orgs {
+        list.extend(fetch(session, kind, org, &names, &args.query()).await?);
+    }
+    sorted(&mut list, args.sort_by.as_ref())?;
     if list.is_empty() && matches!(args.output, Format::Table | Format::Wide) {
-        let place = if kind.is_namespaced() { format!(" in the organization {org}") } else { String::new() };
-        output::note(&format!("there are no {}{place}\n", kind.plural()));
+        let which = if args.query().is_empty() { "" } else { " that match" };
+        output::note(&format!("there are no {}{which}{}\n", kind.plural(), place(kind, &orgs, args.all_orgs)));
         return Ok(());
     }
-    output::print(&rendered(kind, &list, args.output, names.len() == 1)?)
+    let shape = Shape { single: names.len() == 1, orgs: args.all_orgs && kind.is_namespaced(), ..shape };
+    output::print(&rendered(kind, &list, shape)?)
 }
 
-async fn fetch(session: &Session, kind: Kind, org: &OrgName, names: &[String]) -> Result<Vec<Value>> {
+fn place(kind: Kind, orgs: &[OrgName], all: bool) -> String {
+    match orgs {
+        [org] if kind.is_namespaced() && !all => format!(" in the organization {org}"),
+        _ => String::new(),
+    }
+}
+
+/// The organisations to look into; kinds that belong to none need one as well, whichever.
+async fn orgs(session: &Session, kind: Kind, all: bool) -> Result<Vec<OrgName>> {
+    if !kind.is_namespaced() || !all {
+        return Ok(vec![session.org_for(kind).await?]);
+    }
+    let list: Vec<Organization> = session.client.list(&routes::list(Kind::Organization, &session.org_for(Kind::Node).await?), &[]).await?;
+    Ok(list.iter().filter_map(|org| org.metadata.name.parse().ok()).collect())
+}
+
+async fn fetch(session: &Session, kind: Kind, org: &OrgName, names: &[String], query: &[(&str, String)]) -> Result<Vec<Value>> {
     if names.is_empty() {
-        let list: Value = session.client.get(&routes::list(kind, org), &[]).await?;
-        return Ok(items(&list).cloned().collect());
+        return session.client.list(&routes::list(kind, org), query).await;
     }
     let mut list = Vec::new();
     for name in names {
@@ -69,28 +129,53 @@ async fn fetch(session: &Session, kind: Kind, org: &OrgName, names: &[String]) -
     Ok(list)
 }
 
-/// Objects of a kind in a form; `single` shows one object as itself, not as a list.
-///
-/// # Errors
-/// When the server is of another version.
-pub fn rendered(kind: Kind, list: &[Value], format: Format, single: bool) -> Result<String> {
-    match kind {
-        Kind::App => text_of::<App>(list, format, single),
-        Kind::Domain => text_of::<Domain>(list, format, single),
-        Kind::Node => text_of::<Node>(list, format, single),
-        Kind::Organization => text_of::<Organization>(list, format, single),
-        Kind::Setting => text_of::<Setting>(list, format, single),
+fn sorted(list: &mut [Value], key: Option<&SortKey>) -> Result<()> {
+    key.map_or(Ok(()), |key| key.sort(list))
+}
+
+/// How objects are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// The form.
+    pub format: Format,
+    /// One object shows as itself, not as a list.
+    pub single: bool,
+    /// A column with the organisation.
+    pub orgs: bool,
+    /// A line with headings.
+    pub headings: bool,
+}
+
+impl Shape {
+    /// A form, and what is usual with it.
+    pub fn new(format: Format, single: bool) -> Self {
+        Self { format, single, orgs: false, headings: true }
     }
 }
 
-fn text_of<T: Tabular + DeserializeOwned>(list: &[Value], format: Format, single: bool) -> Result<String> {
-    match format {
+/// Objects of a kind in a form.
+///
+/// # Errors
+/// When the server is of another version.
+pub fn rendered(kind: Kind, list: &[Value], shape: Shape) -> Result<String> {
+    match kind {
+        Kind::App => text_of::<App>(list, shape),
+        Kind::Domain => text_of::<Domain>(list, shape),
+        Kind::Node => text_of::<Node>(list, shape),
+        Kind::Organization => text_of::<Organization>(list, shape),
+        Kind::Setting => text_of::<Setting>(list, shape),
+    }
+}
+
+fn text_of<T: Tabular + DeserializeOwned>(list: &[Value], shape: Shape) -> Result<String> {
+    match shape.format {
         Format::Table | Format::Wide => {
-            let typed = list.iter().map(typed::<T>).collect::<Result<Vec<T>>>()?;
-            Ok(table(&typed, crate::clock::now(), format == Format::Wide))
+            let items = list.iter().map(typed::<T>).collect::<Result<Vec<T>>>()?;
+            let columns = Columns { wide: shape.format == Format::Wide, orgs: shape.orgs, headings: shape.headings };
+            Ok(table(&items, crate::clock::now(), columns))
         }
         Format::Json => match list {
-            [one] if single => output::json(one),
+            [one] if shape.single => output::json(one),
             _ => output::json(&json!({"items": list})),
         },
         Format::Yaml => {

@@ -19,7 +19,8 @@ Examples:
   skyctl diff app/shop 11 12          what changed, field by field
   skyctl rollback app/shop --to 11    and how to get it back
 
-A * marks the revision whose tasks answer requests now.";
+A * marks the revision whose tasks answer requests now; during a rollout there may be several. Superseded: a newer one
+took its place before it was proven or had failed.";
 
 /// Arguments of `history`.
 #[derive(Debug, clap::Args)]
@@ -61,6 +62,7 @@ pub fn table(items: &[RevisionInfo], now: DateTime<Utc>) -> String {
         let (verdict, style) = match item.verdict.phase {
             VerdictPhase::Ready => ("Ready".to_owned(), GREEN),
             VerdictPhase::Failed => (item.verdict.reason.map_or_else(|| "Failed".to_owned(), |reason| format!("Failed ({reason})")), RED),
+            _ if item.superseded => ("Superseded".to_owned(), DIM),
             phase => (format!("{phase:?}"), YELLOW),
         };
         let number = if item.serving { (format!("{} *", item.generation), BOLD) } else { (item.generation.to_string(), Style::new()) };
@@ -98,14 +100,16 @@ mod tests {
         let items: Vec<RevisionInfo> = vec![
             revision(12, json!({"verdict": {"phase": "Rolling", "time": "2026-01-31T12:00:20Z"}, "source": "rollback", "client": ""})),
             revision(11, json!({"verdict": {"phase": "Failed", "reason": "OutOfMemory", "time": "2026-01-31T12:00:20Z"}})),
-            revision(10, json!({"serving": true, "time": "2026-01-30T12:00:00Z"})),
+            revision(9, json!({"verdict": {"phase": "Rolling", "time": "2026-01-31T12:00:20Z"}, "superseded": true})),
+            revision(8, json!({"serving": true, "time": "2026-01-30T12:00:00Z"})),
         ];
         let now = "2026-01-31T12:05:00Z".parse().expect("a time");
         insta::assert_snapshot!(anstream::adapter::strip_str(&table(&items, now)), @"
         REVISION   AGE   WHO   FROM                  VERDICT                CHANGE
         12         5m    ci    rollback              Rolling                env ~A
         11         5m    ci    apply, skyctl/0.1.0   Failed (OutOfMemory)   env ~A
-        10 *       24h   ci    apply, skyctl/0.1.0   Ready                  env ~A
+        9          5m    ci    apply, skyctl/0.1.0   Superseded             env ~A
+        8 *        24h   ci    apply, skyctl/0.1.0   Ready                  env ~A
         ");
     }
 }

@@ -26,6 +26,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// App
+    #[arg(value_name = "app/NAME")]
     pub name: String,
     /// Go on with new lines
     #[arg(short, long)]

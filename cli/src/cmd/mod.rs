@@ -2,18 +2,24 @@
 
 pub mod apply;
 pub mod completion;
-pub mod context;
+pub mod contexts;
 pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod diff;
+pub mod drift;
 pub mod events;
 pub mod explain;
 pub mod get;
 pub mod history;
 pub mod import;
+pub mod login;
 pub mod logs;
+pub mod man;
+pub mod orgs;
+pub mod pause;
 pub mod plan;
+pub mod reference;
 pub mod restart;
 pub mod rollback;
 pub mod scale;
@@ -23,9 +29,11 @@ pub mod settings;
 pub mod show;
 pub mod status;
 pub mod stop;
+pub mod tokens;
 pub mod version;
 pub mod wait;
 pub mod whoami;
+pub mod why;
 
 use api_types::problem::ProblemKind;
 use api_types::{Kind, OrgName, check};
@@ -45,7 +53,11 @@ pub struct Session {
 }
 
 impl Session {
-    fn open(globals: &Globals) -> Result<Self> {
+    /// What flags, environment and context say.
+    ///
+    /// # Errors
+    /// When they do not fit together, or the file of contexts cannot be read.
+    pub fn open(globals: &Globals) -> Result<Self> {
         let given = globals.given()?;
         // Somebody who names everything needs no file, and no home.
         let config = match Config::path() {
@@ -144,6 +156,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Restart(args) => restart::run(&session()?, args).await,
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
+        Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Drift(args) => drift::run(&session()?, args).await,
+        Command::Resume(args) => pause::resume(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,
         Command::Events(args) => events::run(&session()?, args).await,
         Command::Wait(args) => wait::run(&session()?, args).await,
@@ -153,10 +168,17 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Whoami(args) => whoami::run(&session()?, args).await,
         Command::Version(args) => version::run(session, args).await,
         Command::Status(args) => status::run(&session()?, args).await,
+        Command::Why(args) => why::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
-        Command::Context(args) => context::run(args, &cli.globals),
+        Command::Contexts(args) => contexts::run(args, &cli.globals),
+        Command::Login(args) => login::run(args, &cli.globals).await,
+        Command::Logout(args) => login::logout(args, &cli.globals),
+        Command::Tokens(args) => tokens::run(&session()?, args).await,
+        Command::Orgs(args) => orgs::run(&session()?, args).await,
         Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),
+        Command::Man(args) => man::run(&args),
+        Command::Reference(_) => reference::run(),
         Command::Schemas(args) => schemas::run(&args),
     }
 }

@@ -25,7 +25,7 @@ A plan is computed from what the controller last observed; nothing is written.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// App as it is stored
-    #[arg(value_name = "NAME", required_unless_present = "files", conflicts_with = "files")]
+    #[arg(value_name = "app/NAME", required_unless_present = "files", conflicts_with = "files")]
     pub name: Option<String>,
     /// File or directory with manifests; - is the standard input. May be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
@@ -92,6 +92,7 @@ fn show(plan: &PlanResponse) -> Result<()> {
         None => " (not observed yet)".to_owned(),
     };
     let mut text = format!("{} {action}{}\n", paint(BOLD, &format!("app/{}", plan.name)), paint(DIM, &observed));
+    text.push_str(&super::diff::shown(&plan.changes));
     if plan.steps.is_empty() {
         text.push_str("  nothing to do\n");
     }

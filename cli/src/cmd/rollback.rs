@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(value_name = "app/NAME")]
     pub name: String,
     /// Revision to go back to [default: the last proven one before the current]
-    #[arg(long, value_name = "N", value_parser = revision)]
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
     pub to: Option<i64>,
     /// Also to a revision that failed or was never proven to serve
     #[arg(long)]

@@ -24,6 +24,7 @@ Processes that are not named keep their scale. The next apply of a manifest sets
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// App
+    #[arg(value_name = "app/NAME")]
     pub name: String,
     /// Process and its number of replicas
     #[arg(value_name = "PROCESS=N", required = true, value_parser = change)]

@@ -4,7 +4,7 @@ use api_types::{Kind, OrgName, SettingSpec};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::get::rendered;
+use super::get::{Shape, rendered};
 use super::{Session, items, typed};
 use crate::client::routes;
 use crate::errors::Result;
@@ -37,6 +37,7 @@ enum What {
     /// Show one setting's value; -o wide explains it
     Get {
         /// Key
+        #[arg(value_name = "SETTING")]
         key: String,
         /// Form of the answer
         #[arg(short, long, value_name = "FORM")]
@@ -45,6 +46,7 @@ enum What {
     /// Change a setting
     Set {
         /// Key
+        #[arg(value_name = "SETTING")]
         key: String,
         /// Value; text, number or true/false, as the setting's type wants it
         #[arg(allow_hyphen_values = true)]
@@ -53,6 +55,7 @@ enum What {
     /// Go back to the default
     Reset {
         /// Key
+        #[arg(value_name = "SETTING")]
         key: String,
     },
 }
@@ -67,12 +70,12 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         What::List { output: format } => {
             let list: Value = session.client.get(routes::SETTINGS, &[]).await?;
             let list: Vec<Value> = items(&list).cloned().collect();
-            output::print(&rendered(Kind::Setting, &list, format, false)?)
+            output::print(&rendered(Kind::Setting, &list, Shape::new(format, false))?)
         }
         What::Get { key, output: format } => {
             let object = session.object(Kind::Setting, &org, &key).await?;
             match format {
-                Some(format) => output::print(&rendered(Kind::Setting, &[object], format, true)?),
+                Some(format) => output::print(&rendered(Kind::Setting, &[object], Shape::new(format, true))?),
                 None => output::line(&plain(object.pointer("/spec/value").unwrap_or(&Value::Null))),
             }
         }

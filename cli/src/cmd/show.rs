@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(value_name = "app/NAME")]
     pub name: String,
     /// The manifest of this revision, such as 9 or r9
-    #[arg(long, value_name = "N", value_parser = revision)]
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
     pub revision: Option<i64>,
     /// The manifest that was wanted at this time, or so long ago
     #[arg(long, value_name = "TIME", conflicts_with = "revision", value_parser = at)]

@@ -17,10 +17,15 @@ pub struct Args {}
 /// See [`crate::errors::CliError`].
 pub async fn run(session: &Session, _: Args) -> Result<()> {
     let whoami: WhoAmI = session.client.get(routes::WHOAMI, &[]).await?;
+    output::line(&sentence(&whoami, &session.client.url()))
+}
+
+/// Who the token is, in a sentence.
+pub fn sentence(whoami: &WhoAmI, url: &str) -> String {
     let scope = match &whoami.org {
         Some(org) => format!("the organization {org}"),
         None => "the whole platform".to_owned(),
     };
-    let role = serde_json::to_value(whoami.role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default();
-    output::line(&format!("{} is {role} of {scope} at {}", whoami.name, session.client.url()))
+    let end = whoami.expires_at.map_or_else(String::new, |end| format!(", until {}", end.format("%Y-%m-%d %H:%M UTC")));
+    format!("{} is {} of {scope} at {url}{end}", whoami.name, super::tokens::word(whoami.role))
 }

@@ -1,5 +1,6 @@
 //! Shows errors with their place in the file, and the line itself with a caret under it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
@@ -30,6 +31,10 @@ pub fn render(all: &Findings) -> String {
                 excerpt(&mut out, source, mark, &secrets);
             }
         }
+    }
+    let pages: BTreeSet<&String> = all.findings.iter().filter_map(|finding| finding.error.see.as_ref()).collect();
+    for page in pages {
+        let _ = writeln!(out, "see {page}");
     }
     let (errors, files) = (all.findings.len(), count_files(all));
     let _ = match files {

@@ -9,7 +9,7 @@ use api_types::{App, ConditionStatus, ConditionType};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::kinds::{app_state, table};
+use super::kinds::{Columns, app_state, table};
 use super::{BOLD, DIM, GREEN, RED, Table, YELLOW, age, paint};
 
 /// An app with its conditions, processes and last events.
@@ -43,8 +43,11 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
     section(
         &mut out,
         "Events",
-        &if events.is_empty() { String::new() } else { indent(&table(events.get(last..).unwrap_or(events), now, false)) },
+        &if events.is_empty() { String::new() } else { indent(&table(events.get(last..).unwrap_or(events), now, Columns::USUAL)) },
     );
+    if word != "Ready" {
+        let _ = writeln!(out, "\n`skyctl why app/{}` says what is wrong, and what to do.", app.metadata.name);
+    }
     out
 }
 
@@ -52,7 +55,8 @@ fn generations(app: &App) -> String {
     let mut text = app.metadata.generation.unwrap_or(0).to_string();
     if let Some(status) = &app.status {
         let _ = write!(text, " (observed {}", status.observed_generation);
-        if let Some(serving) = status.serving_generation {
+        let serving = super::kinds::serving(status);
+        if !serving.is_empty() {
             let _ = write!(text, ", serving {serving}");
         }
         if let Some(proven) = status.proven_generation {

@@ -3,7 +3,7 @@
 use anstyle::Style;
 use api_types::condition::find;
 use api_types::event::{Event, EventType};
-use api_types::kinds::app::VerdictPhase;
+use api_types::kinds::app::{AppStatus, VerdictPhase};
 use api_types::{App, ConditionStatus, ConditionType, Domain, Node, Organization, Setting};
 use chrono::{DateTime, Utc};
 
@@ -13,15 +13,40 @@ use super::{DIM, GREEN, RED, Table, YELLOW, age};
 pub trait Tabular {
     /// Headings.
     fn headings(wide: bool) -> Vec<&'static str>;
+    /// The organisation, for kinds that have one.
+    fn org(&self) -> String {
+        String::new()
+    }
     /// Cells.
     fn cells(&self, now: DateTime<Utc>, wide: bool) -> Vec<(String, Style)>;
 }
 
+/// Which columns a table has besides those of its kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Columns {
+    /// More columns.
+    pub wide: bool,
+    /// One for the organisation, in front.
+    pub orgs: bool,
+    /// A line with headings.
+    pub headings: bool,
+}
+
+impl Columns {
+    /// What a plain `get` shows.
+    pub const USUAL: Self = Self { wide: false, orgs: false, headings: true };
+}
+
 /// A table of objects.
-pub fn table<T: Tabular>(items: &[T], now: DateTime<Utc>, wide: bool) -> String {
-    let mut table = Table::new(T::headings(wide));
+pub fn table<T: Tabular>(items: &[T], now: DateTime<Utc>, columns: Columns) -> String {
+    let first = |text: &'static str| columns.orgs.then_some(text);
+    let mut table = match columns.headings {
+        true => Table::new(first("ORG").into_iter().chain(T::headings(columns.wide))),
+        false => Table::bare(),
+    };
     for item in items {
-        table.row(item.cells(now, wide));
+        let org = columns.orgs.then(|| plain(item.org()));
+        table.row(org.into_iter().chain(item.cells(now, columns.wide)));
     }
     table.render(0)
 }
@@ -53,9 +78,19 @@ pub fn app_state(app: &App) -> (&'static str, Style, String) {
     }
 }
 
+/// The revisions that answer now, such as `3`, or `2+3` during a rollout; empty when none is known to.
+pub fn serving(status: &AppStatus) -> String {
+    let numbers: Vec<String> = status.serving.iter().map(|serving| serving.generation.to_string()).collect();
+    numbers.join("+")
+}
+
 impl Tabular for App {
+    fn org(&self) -> String {
+        self.metadata.org.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
     fn headings(wide: bool) -> Vec<&'static str> {
-        let mut headings = vec!["NAME", "READY", "UP-TO-DATE", "STATUS", "REASON", "AGE", "URL"];
+        let mut headings = vec!["NAME", "READY", "UP-TO-DATE", "SERVING", "STATUS", "REASON", "AGE", "URL"];
         if wide {
             headings.extend(["GENERATION", "IMAGE"]);
         }
@@ -72,6 +107,7 @@ impl Tabular for App {
             plain(&self.metadata.name),
             plain(format!("{ready}/{wanted}")),
             plain(updated.to_string()),
+            plain(self.status.as_ref().map(serving).unwrap_or_default()),
             (word.to_owned(), style),
             plain(reason),
             plain(age(self.metadata.creation_timestamp, now)),
@@ -87,6 +123,9 @@ impl Tabular for App {
 }
 
 impl Tabular for Domain {
+    fn org(&self) -> String {
+        self.metadata.org.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
     fn headings(_: bool) -> Vec<&'static str> {
         vec!["HOST", "APP", "OWNER", "AGE"]
     }

@@ -6,6 +6,7 @@ pub mod kinds;
 pub mod progress;
 pub mod status;
 mod table;
+pub mod why;
 
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ fn ready() -> App {
     app(
         "shop",
         json!({
-            "observedGeneration": 3, "servingGeneration": 3, "provenGeneration": 3, "image": "acme/shop@sha256:12",
+            "observedGeneration": 3, "servingGeneration": 3, "serving": [{"generation": 3, "tasks": 2}], "provenGeneration": 3, "image": "acme/shop@sha256:12",
             "urls": ["http://shop-acme.apps.localhost"],
             "processes": {"web": {"desired": 3, "running": 3, "updated": 3, "ready": 3}, "worker": {"desired": 1, "running": 1, "updated": 1, "ready": 1}},
             "conditions": [condition(ConditionType::Ready, ConditionStatus::True, Reason::Serving, "Generation 3 answers.")]
@@ -59,7 +59,7 @@ fn rolling() -> App {
     app(
         "blog",
         json!({
-            "observedGeneration": 3, "servingGeneration": 2, "urls": [],
+            "observedGeneration": 3, "serving": [{"generation": 2, "tasks": 1}, {"generation": 3, "tasks": 1}], "urls": [],
             "processes": {"web": {"desired": 3, "running": 4, "updated": 2, "ready": 1}},
             "conditions": [
                 condition(ConditionType::Progressing, ConditionStatus::True, Reason::RollingOut, ""),
@@ -98,13 +98,16 @@ fn tables_of_all_kinds() {
     let node: Node = serde_json::from_value(json!({"apiVersion": "skyswarm.dev/v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {}, "status": {"id": "x", "role": "manager", "availability": "active", "state": "ready", "leader": true, "cpuMillis": 2000, "memoryBytes": 4_294_967_296_i64}})).expect("a node");
     let org: Organization = serde_json::from_value(json!({"apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": "acme", "creationTimestamp": ago(7200)}, "spec": {}, "status": {"apps": 2}})).expect("an org");
     let setting: Setting = serde_json::from_value(json!({"apiVersion": "skyswarm.dev/v1", "kind": "Setting", "metadata": {"name": "edge.default_domain"}, "spec": {"value": "apps.localhost"}, "status": {"description": "Domain below which every app has a host.", "valueType": "host", "default": "apps.localhost", "isDefault": true}})).expect("a setting");
+    let wide = kinds::Columns { wide: true, ..kinds::Columns::USUAL };
+    let orgs = kinds::Columns { orgs: true, headings: false, ..kinds::Columns::USUAL };
     let text = [
-        kinds::table(&apps, now(), false),
-        kinds::table(&apps[..1], now(), true),
-        kinds::table(&[domain], now(), false),
-        kinds::table(&[node], now(), true),
-        kinds::table(&[org], now(), false),
-        kinds::table(&[setting], now(), true),
+        kinds::table(&apps, now(), kinds::Columns::USUAL),
+        kinds::table(&apps[..1], now(), wide),
+        kinds::table(&apps[..1], now(), orgs),
+        kinds::table(&[domain], now(), kinds::Columns::USUAL),
+        kinds::table(&[node], now(), wide),
+        kinds::table(&[org], now(), kinds::Columns::USUAL),
+        kinds::table(&[setting], now(), wide),
     ];
     insta::assert_snapshot!(plain(&text.join("\n")));
 }

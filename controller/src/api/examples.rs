@@ -66,6 +66,25 @@ pub(super) fn platform_status() -> Value {
     })
 }
 
+pub(super) fn why() -> Value {
+    json!({
+        "org": "acme", "name": "shop", "generation": 4, "ready": "False", "case": "crash",
+        "summary": "task web.1 on node n1 ends instead of running: it ended with exit code 1. Generation 3 answers meanwhile",
+        "since": "2026-01-31T11:58:00Z", "node": "n1", "servingGeneration": 3,
+        "chain": [
+            {
+                "about": "Ready", "status": "False", "reason": "RolloutFailed", "since": "2026-01-31T11:58:00Z",
+                "message": "generation 4 failed: task web.1 on node n1 exited with code 1; generation 3 is kept instead",
+            },
+            {"about": "task web.1", "message": "it ended with exit code 1", "since": "2026-01-31T11:58:00Z", "node": "n1"},
+        ],
+        "log": {"replica": "web.1", "lines": ["cannot connect to db:5432"]},
+        "next": [{"text": "or go back to it", "command": "skyctl rollback app/shop --to 3"}],
+        "see": "docs/troubleshooting.md#crash",
+        "time": "2026-01-31T12:00:20Z",
+    })
+}
+
 pub(super) fn organization_manifest() -> Value {
     json!({
         "apiVersion": "skyswarm.dev/v1", "kind": "Organization", "metadata": {"name": "acme"},
@@ -118,6 +137,7 @@ pub(super) fn app() -> Value {
                 "observedGeneration": 4, "lastTransitionTime": "2026-01-31T12:00:20Z",
             }],
             "servingGeneration": 4,
+            "serving": [{"generation": 4, "tasks": 2}],
             "provenGeneration": 4,
             "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
             "processes": {"web": {"desired": 2, "running": 2, "updated": 2, "ready": 2}, "worker": {"desired": 1, "running": 1, "updated": 1, "ready": 1}},
@@ -162,6 +182,7 @@ pub(super) fn apply_response() -> Value {
 pub(super) fn plan() -> Value {
     json!({
         "name": "shop", "action": "configured", "observedAt": "2026-01-31T12:00:20Z",
+        "changes": [{"path": "spec.image", "before": "registry.example/shop:1.3", "after": "registry.example/shop:1.4"}],
         "steps": [
             {"action": "CreateService", "description": "create service shop-c0de0002-web-1a2b3c4 with 1 replica"},
             {"action": "ScaleService", "description": "scale service shop-c0de0002-web-9f8e7d6 from 2 to 1"},
@@ -180,7 +201,7 @@ pub(super) fn event() -> Value {
 pub(super) fn revision() -> Value {
     json!({
         "generation": 4, "author": "ci", "source": "apply", "client": "skyctl/0.1.0", "summary": "image registry.example/shop:1.3 → registry.example/shop:1.4",
-        "serving": true, "time": "2026-01-31T12:00:00Z",
+        "superseded": false, "serving": true, "time": "2026-01-31T12:00:00Z",
         "verdict": {"phase": "Ready", "time": "2026-01-31T12:00:20Z"},
         "image": "registry.example/shop:1.4",
         "resolvedImage": "registry.example/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -214,6 +235,25 @@ pub(super) fn rolled_back() -> Value {
         "changes": [{"path": "spec.image", "before": "registry.example/shop:1.4", "after": "registry.example/shop:1.3"}],
         "steps": [{"action": "CreateService", "description": "create service web: 1 of 2 replicas of registry.example/shop:1.3"}],
         "dryRun": false,
+    })
+}
+pub(super) fn pause_request() -> Value {
+    json!({"for": "2h", "because": "we look at the database"})
+}
+pub(super) fn pause() -> Value {
+    json!({
+        "paused": true, "by": "ada", "because": "we look at the database",
+        "since": "2026-01-31T12:00:00Z", "until": "2026-01-31T14:00:00Z",
+    })
+}
+pub(super) fn no_pause() -> Value {
+    json!({"paused": false})
+}
+pub(super) fn drift() -> Value {
+    json!({
+        "id": 7, "app": "shop", "kind": "service", "object": "shop-c0de0002-web-1a2b3c4", "field": "replicas", "desired": "2", "observed": "5",
+        "action": "Corrected", "firstSeen": "2026-01-31T12:00:00Z", "lastSeen": "2026-01-31T12:00:00Z", "endedAt": "2026-01-31T12:00:00Z",
+        "controller": "n1",
     })
 }
 pub(super) fn log_line() -> Value {

@@ -2,8 +2,10 @@
 
 use api_types::OrgName;
 use api_types::platform::{AppCounts, AppLine, ServerProcess, Unreconciled};
+use api_types::why::Witness;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::backend::Read;
 use crate::store::Store;
@@ -21,6 +23,10 @@ pub trait Insight: Send + Sync + 'static {
     async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Read<Option<Unreconciled>>;
     /// Generations that failed since a time.
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64>;
+    /// Older changes of other apps that no controller has looked at.
+    async fn glance_ahead(&self, uid: Uuid) -> Read<i64>;
+    /// What shows why a generation failed, if that was kept.
+    async fn revision_failure_get(&self, uid: Uuid, generation: i64) -> Read<Option<Witness>>;
 }
 
 #[async_trait]
@@ -39,5 +45,11 @@ impl Insight for Store {
     }
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
         Store::glance_failures(self, org, since).await
+    }
+    async fn glance_ahead(&self, uid: Uuid) -> Read<i64> {
+        Store::glance_ahead(self, uid).await
+    }
+    async fn revision_failure_get(&self, uid: Uuid, generation: i64) -> Read<Option<Witness>> {
+        Store::revision_failure_get(self, uid, generation).await
     }
 }

@@ -31,6 +31,7 @@ mod rate;
 mod routes;
 pub mod serve;
 pub mod state;
+pub mod upkeep;
 mod usage;
 mod view;
 mod watch;

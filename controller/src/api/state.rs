@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::api::{LogLine, PlanStep};
+use api_types::why::Witness;
 use api_types::{AppName, AppSpec, EnvKey, Host, OrgName, ProcessName};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -128,6 +129,8 @@ pub struct PlanInput {
 pub trait Planner: Send + Sync + 'static {
     /// The steps, in order; none when nothing would change.
     fn plan(&self, input: PlanInput) -> Vec<PlanStep>;
+    /// The task that shows best what is wrong with the newest generation, from the stored observation.
+    fn witness(&self, observed: &Value, generation: i64) -> Option<Witness>;
 }
 
 /// Which lines are wanted.
@@ -141,6 +144,8 @@ pub struct LogQuery {
     pub since: Option<DateTime<Utc>>,
     /// Only this many of the last lines of each replica.
     pub tail: Option<u32>,
+    /// Only lines of this task, by its id on the engine.
+    pub task: Option<String>,
 }
 
 /// Why logs cannot be read.

@@ -2,6 +2,7 @@
 
 use api_types::api::RevisionInfo;
 use api_types::diff;
+use api_types::kinds::app::VerdictPhase;
 use api_types::{App, AppSpec, ObjectMeta};
 
 use crate::store::{AppRecord, Revision};
@@ -34,8 +35,9 @@ pub(super) fn app(record: AppRecord) -> App {
     app
 }
 
-/// A line of an app's history. `previous` is the revision before, if it is still there; `serving` the one that answers now.
-pub(super) fn revision(revision: &Revision, previous: Option<&Revision>, serving: Option<i64>) -> RevisionInfo {
+/// A line of an app's history. `previous` is the revision before, if it is still there.
+pub(super) fn revision(app: &AppRecord, revision: &Revision, previous: Option<&Revision>) -> RevisionInfo {
+    let undecided = matches!(revision.verdict.phase, VerdictPhase::Pending | VerdictPhase::Rolling);
     RevisionInfo {
         generation: revision.generation,
         author: revision.author.clone(),
@@ -45,7 +47,8 @@ pub(super) fn revision(revision: &Revision, previous: Option<&Revision>, serving
         time: revision.created_at,
         summary: summary(revision, previous),
         verdict: revision.verdict.clone(),
-        serving: serving == Some(revision.generation),
+        superseded: undecided && revision.generation < app.generation,
+        serving: app.status.serving.iter().any(|serving| serving.generation == revision.generation),
         image: revision.spec.image.to_string(),
         resolved_image: revision.resolved_image.clone(),
     }

@@ -16,6 +16,7 @@ use super::sources::{StoredEvents, StoredLease};
 use crate::engines::swarm::SwarmEngine;
 use crate::kinds::app::AppIndex;
 use crate::kinds::app::apply::Executor;
+use crate::kinds::app::ledger::{DriftMetrics, DriftWatch, Killed};
 use crate::kinds::app::observe::Observer;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::node::NodeReconciler;
@@ -98,6 +99,7 @@ impl Control {
         });
         let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
         let index = Arc::new(AppIndex::default());
+        let killed = Arc::new(Killed::default());
         let (apps, app_task, pulses) = workshop.start(AppReconciler {
             store: core.store.clone(),
             observer: Observer { engine: engine.clone(), proxy: edge.proxy.clone(), endpoints: edge.endpoints.clone(), nodes: names },
@@ -109,6 +111,7 @@ impl Control {
             https_port: edge.https_port,
             quiet_until: quiet_until.clone(),
             index: index.clone(),
+            drift: drift_watch(core, killed.clone()),
             image_errors: Mutex::default(),
         });
         let follower = EngineFollower {
@@ -119,6 +122,7 @@ impl Control {
             apps: apps.clone(),
             nodes,
             quiet_until,
+            killed,
         };
         Self {
             pulses,
@@ -148,6 +152,17 @@ impl Control {
                 error!(%error, "a task of the controllers failed");
             }
         }
+    }
+}
+
+fn drift_watch(core: &Core, killed: Arc<Killed>) -> DriftWatch {
+    DriftWatch {
+        store: core.store.clone(),
+        clock: core.clock.clone(),
+        controller: core.host.clone(),
+        metrics: core.metrics.register(DriftMetrics::register),
+        killed,
+        memories: Mutex::default(),
     }
 }
 

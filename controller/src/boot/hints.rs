@@ -18,6 +18,7 @@ use crate::edge::EndpointTable;
 use crate::edge::publisher::EdgeHandle;
 use crate::engines::swarm::{EngineHint, SwarmEngine};
 use crate::kinds::app::AppIndex;
+use crate::kinds::app::ledger::Killed;
 use crate::runtime::{Hints, Priority};
 use crate::settings::Settings;
 use crate::store::{AppKey, Store, StoreHint, Topic};
@@ -86,6 +87,8 @@ pub(super) struct EngineFollower {
     pub(super) nodes: Hints<String>,
     /// See [`QUIET`]; shared with the App reconciler.
     pub(super) quiet_until: Arc<Mutex<Duration>>,
+    /// Shared with the App reconciler.
+    pub(super) killed: Arc<Killed>,
 }
 
 impl EngineFollower {
@@ -123,9 +126,13 @@ impl EngineFollower {
                 self.apps.resync();
                 self.nodes.resync();
             }
-            EngineHint::Changed { kind: "service", name } => self.look_at(self.index.by_engine_name(name)),
+            EngineHint::Changed { kind: "service" | "network" | "secret", name } => self.look_at(self.index.by_engine_name(name)),
             EngineHint::Changed { kind: "node", .. } => self.nodes.resync(),
-            // What containers do shows in the endpoints; networks and secrets change by our own steps.
+            // What containers do shows in the endpoints.
+            EngineHint::ContainerKilled { id, service } => {
+                self.killed.insert(id.clone(), self.clock.monotonic());
+                self.look_at(self.index.by_engine_name(service));
+            }
             EngineHint::Changed { .. } | EngineHint::ContainerStarted { .. } | EngineHint::ContainerGoing { .. } => {}
         }
     }

@@ -95,7 +95,12 @@ impl Reader {
         }
         let query = swarm::LogQuery { services: services.keys().cloned().collect(), follow: self.query.follow, since, tail };
         let processes = services.clone();
-        Ok(self.engine.logs(&query).await?.map(move |record| record.map(|record| line(record, &processes))).boxed())
+        let task = self.query.task.clone();
+        let records = self.engine.logs(&query).await?.filter(move |record| {
+            let is_wanted = task.as_ref().is_none_or(|task| record.as_ref().map_or(true, |record| record.task_id == *task));
+            std::future::ready(is_wanted)
+        });
+        Ok(records.map(move |record| record.map(|record| line(record, &processes))).boxed())
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use api_types::EnvKey;
 use api_types::api::PlanStep;
 use api_types::kinds::app::VerdictPhase;
+use api_types::why::Witness;
+use serde_json::Value;
 use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
@@ -13,7 +15,9 @@ use uuid::Uuid;
 use crate::api::{PlanInput, Planner};
 use crate::clock::SharedClock;
 use crate::kinds::app::desired;
+use crate::kinds::app::model::Observed;
 use crate::kinds::app::preview::{self, Wanted};
+use crate::kinds::app::witness;
 use crate::settings::{EndpointMode, Settings};
 use crate::store::{AppRecord, Revision};
 
@@ -24,6 +28,13 @@ pub(super) struct AppPlanner {
 }
 
 impl Planner for AppPlanner {
+    fn witness(&self, observed: &Value, generation: i64) -> Option<Witness> {
+        let observed: Observed = serde_json::from_value(observed.clone()).ok()?;
+        // A change of scale makes no new release, so the services may be those of an older generation.
+        let found = witness::find(&observed, Some(generation)).or_else(|| witness::find(&observed, None));
+        found.map(|found| found.witness)
+    }
+
     fn plan(&self, input: PlanInput) -> Vec<PlanStep> {
         let settings = self.settings.borrow().clone();
         let secret_versions = match &input.restored {
@@ -54,6 +65,7 @@ impl Planner for AppPlanner {
             secret_versions: secret_versions.clone(),
             restarts: BTreeMap::new(),
             status: Default::default(),
+            pause: Default::default(),
         });
         let newest = revisions.iter().find(|revision| revision.generation == record.generation);
         let observed = observed.and_then(|value| match serde_json::from_value(value) {

@@ -5,6 +5,7 @@
 //! known, and what is fine is said to be fine.
 
 pub mod platform;
+pub mod why;
 
 use chrono::TimeDelta;
 

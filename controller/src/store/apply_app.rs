@@ -1,6 +1,7 @@
 //! Apply, for apps: what changed, secrets, limits, and hosts in their manifests.
 
 use api_types::api::ApplyAction;
+use api_types::why::Case;
 use api_types::{FieldError, Host, Kind};
 use uuid::Uuid;
 
@@ -53,6 +54,7 @@ impl Apply<'_> {
         self.settings.is_platform_host(host).then(|| {
             let domain = self.settings.default_domain();
             FieldError::new(path, format!("{host} is under the platform's own domain {domain}; apps get their hosts there by themselves"))
+                .about(Case::UnsafeHost)
         })
     }
 
@@ -144,7 +146,7 @@ impl Apply<'_> {
             .map_err(StoreError::on(what))?;
             if claimed.rows_affected() == 0 {
                 let why = self.host_holder(host, item, uid).await?;
-                return Err(WriteError::conflict(item.head.item, format!("spec.domains[{at}]: {host} {why}")));
+                return Err(WriteError::host_in_use(item.head.item, format!("spec.domains[{at}]: {host} {why}")));
             }
         }
         Ok(())

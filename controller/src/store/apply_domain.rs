@@ -34,7 +34,7 @@ impl Apply<'_> {
 
     async fn domain_write(&mut self, item: &DomainItem, app: Uuid) -> Result<(ApplyAction, (i64, i64)), WriteError> {
         let (at, host) = (item.head.item, &item.host);
-        let in_use = || WriteError::conflict(at, format!("metadata.name: {host} is in use by another app"));
+        let in_use = || WriteError::host_in_use(at, format!("metadata.name: {host} is in use by another app"));
         let Some(before) = domain_lock(&mut self.tx, host).await? else {
             check_version(at, "Domain", host.as_str(), None, item.head.expected)?;
             let versions = self.domain_insert(item, app).await?.ok_or_else(in_use)?;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use api_types::FieldError;
+use api_types::why::Case;
 
 use crate::keyring::KeyringError;
 
@@ -142,6 +143,10 @@ pub enum WriteError {
 impl WriteError {
     pub(crate) fn conflict(item: usize, detail: impl Into<String>) -> Self {
         Self::Conflict { item, detail: detail.into() }
+    }
+    /// A host that another app has; the text names the page that says what to do.
+    pub(crate) fn host_in_use(item: usize, detail: String) -> Self {
+        Self::conflict(item, format!("{detail}; see {}", Case::HostInUse.page()))
     }
     pub(crate) fn stale(item: usize, detail: impl Into<String>) -> Self {
         Self::Stale { item, detail: detail.into() }

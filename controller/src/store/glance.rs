@@ -3,6 +3,7 @@
 use api_types::OrgName;
 use api_types::platform::{AppCounts, AppLine, Unreconciled};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::connect::bounded;
 use super::{Store, StoreError};
@@ -125,6 +126,19 @@ impl Store {
             }))
         })
         .await
+    }
+
+    /// Changes of any app that are older than the newest one of an app, and that no controller has looked at.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn glance_ahead(&self, uid: Uuid) -> Result<i64, StoreError> {
+        let what = "looking for older changes";
+        let sql = "SELECT count(DISTINCT a.uid) FROM apps a \
+                   JOIN revisions r ON r.app_uid = a.uid AND r.generation = a.observed_generation + 1 \
+                   WHERE a.generation > a.observed_generation AND a.uid <> $1 AND r.created_at < \
+                   (SELECT o.created_at FROM revisions o JOIN apps b ON b.uid = o.app_uid AND b.generation = o.generation WHERE b.uid = $1)";
+        bounded(what, async { sqlx::query_scalar(sql).bind(uid).fetch_one(self.pool()).await.map_err(StoreError::on(what)) }).await
     }
 
     /// Generations that failed since a time.

@@ -19,6 +19,7 @@ mod changes;
 mod changes_read;
 mod connect;
 mod domains;
+mod drift;
 mod error;
 mod events;
 mod glance;
@@ -28,6 +29,7 @@ mod nodes;
 mod observations;
 mod organizations;
 mod passwords;
+mod pause;
 mod revisions;
 mod rollback;
 mod routes;
@@ -57,9 +59,11 @@ use uuid::Uuid;
 pub use app_change::Change;
 pub use changes::{ChangeLook, Cursor, Sighting, Tombstone, Watched};
 pub use changes_read::{Changed, ChangedObject, Mark, Scope};
+pub use drift::{DriftChange, DriftFound, DriftLook};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heartbeats::HEARTBEAT_EVERY;
+pub use pause::Pause;
 pub use rollback::Restored;
 pub use select::ListQuery;
 pub use tokens::{NewToken, TokenLookup, USE_RESOLUTION};
@@ -119,6 +123,9 @@ pub struct AppRecord {
     /// Last status.
     #[sqlx(json)]
     pub status: AppStatus,
+    /// The last pause.
+    #[sqlx(flatten)]
+    pub pause: Pause,
 }
 
 /// One generation of an app, immutable but for what was found out about it.

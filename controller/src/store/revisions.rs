@@ -1,6 +1,7 @@
 //! Revisions: every generation of every app, and what became of it.
 
 use api_types::kinds::app::Verdict;
+use api_types::why::Witness;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -153,6 +154,48 @@ impl Store {
                 .await
                 .map_err(StoreError::on(what))?;
             outcome.check("the revision")
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Keeps what shows why a generation failed.
+    ///
+    /// # Errors
+    /// `Deposed` when another controller leads, `Missing` when the revision is gone.
+    pub async fn revision_failure_put(&self, uid: Uuid, generation: i64, failure: &Witness, epoch: i64) -> Result<(), StoreError> {
+        let what = "keeping what shows a failure";
+        let sql = put_sql!("failure");
+        bounded(what, async {
+            let outcome: Fenced = sqlx::query_as(sql)
+                .bind(epoch)
+                .bind(uid)
+                .bind(generation)
+                .bind(Json(super::observations::storable(failure, what)?))
+                .fetch_one(self.pool())
+                .await
+                .map_err(StoreError::on(what))?;
+            outcome.check("the revision")
+        })
+        .await
+    }
+
+    /// What shows why a generation failed, if that was kept.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn revision_failure_get(&self, uid: Uuid, generation: i64) -> Result<Option<Witness>, StoreError> {
+        let what = "reading what shows a failure";
+        bounded(what, async {
+            let found: Option<Option<Json<Witness>>> =
+                sqlx::query_scalar("SELECT failure FROM revisions WHERE app_uid = $1 AND generation = $2")
+                    .bind(uid)
+                    .bind(generation)
+                    .fetch_optional(self.pool())
+                    .await
+                    .map_err(StoreError::on(what))?;
+            Ok(found.flatten().map(|Json(witness)| witness))
         })
         .await
     }

@@ -130,8 +130,8 @@ async fn a_container_that_is_told_to_stop_is_hinted_at_before_it_is_gone() -> Re
     let mut hints = engine.hints();
     ensure!(hints.next().await == Some(EngineHint::Connected));
     engine.service_remove(&id).await?;
-    let want = EngineHint::ContainerGoing { id: container.clone() };
-    let seen = tokio::time::timeout(Duration::from_secs(20), hints.any(|hint| std::future::ready(hint == want))).await;
+    let seen =
+        tokio::time::timeout(Duration::from_secs(20), hints.any(|hint| std::future::ready(hint.going() == Some(container.as_str())))).await;
     ensure!(seen == Ok(true), "no sign that {container} goes");
     let state = dockerd.docker()?.inspect_container(&container, None).await?.state.and_then(|state| state.running);
     ensure!(state == Some(true), "the first sign comes while the container still runs");

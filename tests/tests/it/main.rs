@@ -5,6 +5,7 @@
 mod bench;
 mod config;
 mod deploy;
+mod drift;
 mod edge_fields;
 mod edge_traefik;
 mod engine_contract;
@@ -14,3 +15,5 @@ mod layout;
 mod ownership;
 mod restarts;
 mod rollout;
+mod why;
+mod why_platform;

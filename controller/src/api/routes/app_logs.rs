@@ -98,6 +98,7 @@ async fn logs(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): 
         process: params.process.as_deref().map(|asked| process(&app, asked)).transpose()?,
         since: params.since.as_deref().map(|text| since(text, api.clock.now())).transpose()?,
         tail: params.tail,
+        task: None,
     };
     let core = ctx.caller.core();
     let permit = core

@@ -1,10 +1,11 @@
 //! Plan: the steps that the controller would take, from what it last observed. Nothing is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::post_with;
 use api_types::api::{ApplyAction, PlanResponse, PlanStep, Role};
+use api_types::diff::{self, Change, Content};
 use api_types::kinds::app::AppSpec;
 use api_types::{App, AppName, EnvKey, Host, Kind, Manifest};
 use axum::Json;
@@ -50,7 +51,7 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
         None => None,
     };
     let current = ctx.backend().app_get(&ctx.org, &name).await?;
-    let (spec, action, changed_secrets) = match (wanted, &current) {
+    let (spec, action, changed_secrets, changes) = match (wanted, &current) {
         (Some(manifest), _) => {
             let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes("plan", true)).await?;
             let action = results.first().map_or(ApplyAction::Unchanged, |result| result.action);
@@ -60,13 +61,28 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
             let given = current.iter().flat_map(|record| record.secret_versions.values()).copied().max().unwrap_or(0);
             let next = given + i64::try_from(changed.len()).unwrap_or(0);
             let spec = ctx.backend().passwords_preview(current.as_ref(), &app.spec, next).await?;
-            (view::without_secrets(spec), action, changed)
+            let spec = view::without_secrets(spec);
+            let changes = changes(current.as_ref(), &spec, &changed);
+            (spec, action, changed, changes)
         }
-        (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new()),
+        (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new(), Vec::new()),
         (None, None) => return Err(ctx.no_such_app(&name)),
     };
     let (steps, observed_at) = steps(&ctx, Asked { name: &name, current, wanted: spec, changed_secrets, restored: None }).await?;
-    Ok(Json(PlanResponse { name: name.into(), action, steps, observed_at }))
+    Ok(Json(PlanResponse { name: name.into(), action, changes, steps, observed_at }))
+}
+
+/// What differs from the stored app. A secret of another value has no version yet.
+fn changes(current: Option<&AppRecord>, wanted: &AppSpec, changed_secrets: &BTreeSet<EnvKey>) -> Vec<Change> {
+    let (none, nothing) = (BTreeMap::new(), BTreeMap::new());
+    let Some(current) = current else {
+        return diff::created(&Content { spec: wanted, secret_versions: &none, resolved_image: None, restarts: &nothing });
+    };
+    let kept = current.secret_versions.iter().filter(|(key, _)| !changed_secrets.contains(*key));
+    let versions: BTreeMap<EnvKey, i64> = kept.map(|(key, version)| (key.clone(), *version)).collect();
+    let stored = view::without_secrets(current.spec.clone());
+    let content = |spec, secret_versions| Content { spec, secret_versions, resolved_image: None, restarts: &nothing };
+    diff::diff(&content(&stored, &current.secret_versions), &content(wanted, &versions))
 }
 
 /// What steps are asked for.

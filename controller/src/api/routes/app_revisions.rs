@@ -87,7 +87,7 @@ async fn list(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): 
     let app = ctx.app(&name).await?;
     // One more than the page has, to tell what the last of them changed and whether there are older ones.
     let found = ctx.backend().revision_page(app.uid, before, params.at, limit + 1).await?;
-    let line = |(at, revision): (usize, &Revision)| view::revision(revision, found.get(at + 1), app.status.serving_generation);
+    let line = |(at, revision): (usize, &Revision)| view::revision(&app, revision, found.get(at + 1));
     let items: Vec<RevisionInfo> = found.iter().enumerate().map(line).collect();
     let query = ListQuery { limit: Some(limit + 1), ..ListQuery::default() };
     Ok(Json(page(items, &query, |revision| revision.generation.to_string())))
@@ -102,7 +102,7 @@ async fn one(
     let found = get(&ctx, &app, revision.number()?).await?;
     // The one before may have been removed long ago, so it need not be the next lower number.
     let previous = ctx.backend().revision_get(app.uid, found.generation - 1).await?;
-    let revision = view::revision(&found, previous.as_ref(), app.status.serving_generation);
+    let revision = view::revision(&app, &found, previous.as_ref());
     Ok(Json(RevisionDetail { revision, manifest: view::manifest_of(&app, found) }))
 }
 

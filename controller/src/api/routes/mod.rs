@@ -2,12 +2,15 @@
 //! the OpenAPI document.
 
 mod app_change;
+mod app_drift;
 mod app_history;
 mod app_logs;
+mod app_pause;
 mod app_plan;
 mod app_revisions;
 mod app_rollback;
 mod app_scale;
+mod app_why;
 mod apply;
 mod apps;
 mod domains;
@@ -52,6 +55,9 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_revisions::routes())
         .merge(app_rollback::routes())
         .merge(app_logs::routes())
+        .merge(app_why::routes())
+        .merge(app_pause::routes())
+        .merge(app_drift::routes())
         .merge(domains::routes())
         .merge(nodes::routes())
         .merge(settings::routes())

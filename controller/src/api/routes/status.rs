@@ -51,7 +51,7 @@ async fn status(caller: Caller) -> ApiResult<Json<PlatformStatus>> {
         not_ready: backend.glance_not_ready(org, MAX_APPS).await?,
         oldest_unreconciled,
         failures_last_hour: backend.glance_failures(org, time - TimeDelta::hours(1)).await?,
-        drift_last_hour: None,
+        drift_last_hour: Some(backend.drift_count(org, time - TimeDelta::hours(1)).await?),
         time,
     }))
 }

@@ -121,6 +121,8 @@ async fn a_plan_comes_from_the_planner_and_the_stored_observation() {
     spec["domains"] = json!(["www.example.com"]);
     let wanted = api.post(&format!("{SHOP}/plan"), "acme-member", &json!({"spec": spec})).await.json();
     assert_eq!(wanted["action"], "configured");
+    let told = wanted["changes"].to_string();
+    assert!(told.contains(r#""path":"spec.image""#) && told.contains("spec.secrets.OTHER") && !told.contains("hunter"), "{told}");
     let new = api.post("/v1/orgs/acme/apps/fresh/plan", "acme-member", &json!({"spec": app_spec("a:1")})).await.json();
     assert_eq!((&new["action"], new.get("observedAt")), (&json!("created"), None));
 

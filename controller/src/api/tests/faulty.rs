@@ -218,4 +218,39 @@ impl crate::api::insight::Insight for Faulty {
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
         self.store.glance_failures(org, since).await
     }
+    async fn glance_ahead(&self, uid: Uuid) -> Read<i64> {
+        self.store.glance_ahead(uid).await
+    }
+    async fn revision_failure_get(&self, uid: Uuid, generation: i64) -> Read<Option<api_types::why::Witness>> {
+        self.store.revision_failure_get(uid, generation).await
+    }
+}
+
+#[async_trait]
+impl crate::api::upkeep::Upkeep for Faulty {
+    async fn app_pause(
+        &self,
+        org: &OrgName,
+        name: &AppName,
+        what: (&api_types::drift::PauseRequest, Option<i64>),
+        cx: &WriteContext,
+    ) -> Write<Option<AppRecord>> {
+        self.store.app_pause(org, name, what, cx).await
+    }
+    async fn app_resume(&self, org: &OrgName, name: &AppName, expected: Option<i64>, cx: &WriteContext) -> Write<Option<AppRecord>> {
+        self.store.app_resume(org, name, expected, cx).await
+    }
+    async fn drift_list(
+        &self,
+        org: &OrgName,
+        app: Option<&AppName>,
+        range: (Option<DateTime<Utc>>, Option<i64>),
+        limit: i64,
+    ) -> Read<Vec<api_types::drift::DriftRecord>> {
+        self.gate().await?;
+        self.store.drift_list(org, app, range, limit).await
+    }
+    async fn drift_count(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
+        self.store.drift_count(org, since).await
+    }
 }

@@ -14,6 +14,8 @@ mod serving;
 mod status;
 mod tokens;
 mod watches;
+mod upkeep;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -44,6 +46,9 @@ use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
 struct RecordingPlanner(Mutex<Vec<PlanInput>>);
 
 impl Planner for RecordingPlanner {
+    fn witness(&self, observed: &Value, _generation: i64) -> Option<api_types::why::Witness> {
+        serde_json::from_value(observed.get("witness")?.clone()).ok()
+    }
     fn plan(&self, input: PlanInput) -> Vec<PlanStep> {
         let step = |name: &api_types::ProcessName| PlanStep { action: "CreateService".to_owned(), description: format!("create {name}") };
         let steps = input.wanted.processes.keys().map(step).collect();
@@ -70,8 +75,12 @@ impl LogSource for FixedLogs {
         };
         let follow = query.follow;
         let tail = query.tail;
+        let task = query.task.clone();
         self.queries.lock().expect("not poisoned").push(query);
-        if tail == Some(13) {
+        if task.as_deref() == Some("hangs") {
+            return Ok(futures::stream::pending().boxed());
+        }
+        if tail == Some(13) || task.as_deref() == Some("broken") {
             return Err(LogError::Unavailable { detail: "the engine does not answer".to_owned() });
         }
         let head = futures::stream::iter([Ok(line(1)), Ok(line(2))]);

@@ -17,6 +17,7 @@ fn body_for(method: &str, template: &str) -> Option<Value> {
         ("POST", "/v1/orgs/{org}/apply" | "/v1/apply") => Some(json!({"items": []})),
         ("POST", "/v1/tokens" | "/v1/orgs/{org}/tokens") => Some(json!({"name": "fresh", "role": "viewer"})),
         ("PATCH", "/v1/orgs/{org}/apps/{name}") => Some(json!({"spec": {"env": {"A": "1"}}})),
+        ("PUT", path) if path.ends_with("/pause") => Some(json!({"for": "2h", "because": "we look"})),
         ("POST", "/v1/orgs/{org}/apps/{name}/plan" | "/v1/orgs/{org}/apps/{name}/restart") => None,
         ("POST", path) if path.ends_with("/rollback") => Some(json!({"to": 1})),
         ("POST", path) if path.ends_with("/retry") => None,

@@ -205,7 +205,7 @@ impl Driver {
     fn on_hint(&mut self, hint: EngineHint) -> bool {
         let now = Instant::now();
         match hint {
-            EngineHint::ContainerGoing { id } => {
+            EngineHint::ContainerGoing { id } | EngineHint::ContainerKilled { id, .. } => {
                 let before = self.entries.len();
                 self.entries.retain(|_, entry| entry.target.container_id != id);
                 self.going.insert(id, now);

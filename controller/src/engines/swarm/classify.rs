@@ -104,6 +104,7 @@ mod tests {
             EngineError::NameTaken { .. } => "NameTaken",
             EngineError::InUse { .. } => "InUse",
             EngineError::Invalid { .. } => "Invalid",
+            EngineError::Denied { .. } => "Denied",
             EngineError::NotManager { .. } => "NotManager",
             EngineError::Unreachable { .. } => "Unreachable",
             EngineError::Other { .. } => "Other",

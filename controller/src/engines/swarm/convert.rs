@@ -124,23 +124,29 @@ fn secret_reference(mount: &SecretMount, refs: &References) -> EngineResult<mode
 
 /// The ids of networks that a service is attached to.
 pub(super) fn network_ids(service: &models::Service) -> impl Iterator<Item = &str> {
-    let spec = service.spec.as_ref();
-    let attachments = spec.and_then(|spec| spec.task_template.as_ref()?.networks.as_ref().or(spec.networks.as_ref()));
+    service.spec.iter().flat_map(targets)
+}
+
+/// The ids of networks that a spec names.
+pub(super) fn targets(spec: &models::ServiceSpec) -> impl Iterator<Item = &str> {
+    let attachments = spec.task_template.as_ref().and_then(|template| template.networks.as_ref()).or(spec.networks.as_ref());
     attachments.into_iter().flatten().filter_map(|attachment| attachment.target.as_deref())
 }
 
 /// Reads a service; `None` without an id or a spec, which no engine sends.
 pub(super) fn service_from_engine(service: models::Service, network_names: &HashMap<String, String>) -> Option<Service> {
     let network = network_ids(&service).next().map(|id| network_names.get(id).cloned().unwrap_or_else(|| id.to_owned()));
+    let spec = service.spec?;
+    let extras = super::extras::extras(&spec);
     Some(Service {
         id: service.id?,
         version: service.version.and_then(|version| version.index).unwrap_or(0),
         created_at: service.created_at.unwrap_or(DateTime::<Utc>::UNIX_EPOCH),
-        spec: spec_from_engine(service.spec?, network.unwrap_or_default()),
+        spec: ServiceSpec { extras, ..spec_from_engine(spec, network.unwrap_or_default()) },
     })
 }
 
-fn spec_from_engine(spec: models::ServiceSpec, network: String) -> ServiceSpec {
+pub(super) fn spec_from_engine(spec: models::ServiceSpec, network: String) -> ServiceSpec {
     let template = spec.task_template.unwrap_or_default();
     let attachment = template.networks.unwrap_or_default().into_iter().next().unwrap_or_default();
     let limits = template.resources.and_then(|resources| resources.limits).unwrap_or_default();
@@ -171,6 +177,7 @@ fn spec_from_engine(spec: models::ServiceSpec, network: String) -> ServiceSpec {
         stop_grace_nanos: container.stop_grace_period.unwrap_or(0),
         replicas: u64::try_from(replicas).unwrap_or(0),
         dnsrr: spec.endpoint_spec.and_then(|endpoint| endpoint.mode) == Some(models::EndpointSpecModeEnum::DNSRR),
+        extras: BTreeMap::new(),
     }
 }
 
@@ -233,7 +240,9 @@ pub(super) fn network_to_engine(spec: &NetworkSpec) -> models::NetworkCreateRequ
 
 /// Reads a network; `None` without an id.
 pub(super) fn network_from_engine(network: models::Network) -> Option<Network> {
-    Some(Network { id: network.id?, name: network.name.unwrap_or_default(), labels: sorted(network.labels) })
+    // While the Swarm has no subnet for it, the engine knows neither driver nor addresses.
+    let allocated = network.driver.is_some_and(|driver| !driver.is_empty());
+    Some(Network { id: network.id?, name: network.name.unwrap_or_default(), labels: sorted(network.labels), allocated })
 }
 
 /// Reads a secret; `None` without an id.

@@ -26,6 +26,7 @@ fn full() -> ServiceSpec {
         stop_grace_nanos: 10 * SECOND,
         replicas: 3,
         dnsrr: true,
+        extras: BTreeMap::new(),
     }
 }
 

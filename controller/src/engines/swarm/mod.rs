@@ -7,6 +7,7 @@
 mod bucket;
 mod classify;
 mod convert;
+mod extras;
 pub mod fake;
 pub mod real;
 
@@ -57,6 +58,14 @@ pub enum EngineError {
         /// What was asked.
         what: String,
         /// The engine's words.
+        message: String,
+    },
+    /// The registry wants credentials, or other ones.
+    #[error("the registry does not give out {what}: {message}")]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// The registry's words.
         message: String,
     },
     /// The engine is not a Swarm manager.
@@ -140,6 +149,10 @@ pub struct ServiceSpec {
     pub replicas: u64,
     /// `true` for DNS round robin, `false` for a virtual IP.
     pub dnsrr: bool,
+    /// Settings that somebody else put on the service, by the engine's name, in a few words. Read only: an update without
+    /// any takes them off, one with any leaves them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extras: BTreeMap<String, String>,
 }
 
 /// A Swarm secret mounted as a file.
@@ -249,6 +262,14 @@ pub struct Network {
     pub name: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether the Swarm has given it a subnet. Until then no task can be on it.
+    #[serde(default = "yes")]
+    pub allocated: bool,
+}
+
+/// Observations of an older release do not say it.
+fn yes() -> bool {
+    true
 }
 
 /// A secret on the engine; its value cannot be read back.
@@ -319,7 +340,7 @@ pub enum EngineHint {
     Changed {
         /// `service`, `network`, `secret`, `node` or `container`.
         kind: &'static str,
-        /// Name of a service; else the engine's id.
+        /// Name of a service, network or secret where the engine tells it; else the engine's id.
         name: String,
     },
     /// A container started.
@@ -332,6 +353,23 @@ pub enum EngineHint {
         /// Container id.
         id: String,
     },
+    /// A container was sent a signal that ends it, by the engine itself or by somebody.
+    ContainerKilled {
+        /// Container id.
+        id: String,
+        /// Name of its service; empty when it is of none.
+        service: String,
+    },
+}
+
+impl EngineHint {
+    /// The container that this is a sign of the end of.
+    pub fn going(&self) -> Option<&str> {
+        match self {
+            Self::ContainerGoing { id } | Self::ContainerKilled { id, .. } => Some(id),
+            Self::Connected | Self::Changed { .. } | Self::ContainerStarted { .. } => None,
+        }
+    }
 }
 
 /// Which log lines are wanted.
@@ -394,7 +432,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>>;
     /// Creates a service and returns its id.
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String>;
-    /// Replaces the owned fields of a service; fields that we do not own are kept as they are read.
+    /// Replaces the owned fields of a service. Foreign settings are kept when `spec.extras` has any, and else taken off;
+    /// what the engine filled in by itself is kept.
     async fn service_update(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()>;
     /// Removes a service by id.
     async fn service_remove(&self, id: &str) -> EngineResult<()>;
@@ -421,8 +460,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
     /// What an image reference means now.
     ///
     /// # Errors
-    /// `NotFound` when neither the registry nor the engine has it; `Unreachable` when the registry does
-    /// not answer and the engine does not have it.
+    /// `NotFound` when neither the registry nor the engine has it; `Denied` when the registry wants credentials, and
+    /// `Unreachable` when it does not answer, and the engine does not have the image.
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution>;
 
     /// Hints, for ever: reconnects by itself and says `Connected` each time.
@@ -449,8 +488,10 @@ pub mod labels {
     pub const RELEASE: &str = "skyswarm.dev/release";
     /// Generation that made the object.
     pub const GENERATION: &str = "skyswarm.dev/generation";
-    /// Hash of the whole rendered spec.
+    /// Hash of the spec as we last wrote it, scale left out: tells what others changed from what we would render otherwise now.
     pub const SPEC_HASH: &str = "skyswarm.dev/spec-hash";
+    /// Scale as we last set it, so that somebody else's is known from our own.
+    pub const SCALE: &str = "skyswarm.dev/scale";
     /// Epoch of the leader that wrote it.
     pub const EPOCH: &str = "skyswarm.dev/epoch";
     /// Port that the process listens on (container label).

@@ -8,6 +8,7 @@ use super::desired::Desired;
 use super::model::{Model, ReleaseKey};
 use super::names;
 use super::plan::Step;
+use super::render;
 use crate::engines::swarm::{EngineError, NetworkSpec, Service, SwarmEngine, labels};
 use crate::store::{Store, StoreError};
 
@@ -72,6 +73,8 @@ impl Executor {
                 let mut spec = target.service.clone();
                 spec.replicas = u64::from(*replicas);
                 spec.labels.insert(labels::EPOCH.to_owned(), epoch.to_string());
+                spec.labels.insert(labels::SCALE.to_owned(), replicas.to_string());
+                render::stamp(&mut spec);
                 self.engine.service_create(&spec).await?;
             }
             Step::UpdateService { process, release, .. } => {
@@ -79,10 +82,14 @@ impl Executor {
                 let target = desired.target.processes.get(process).ok_or_else(|| changed(process.as_str()))?;
                 let mut spec = target.service.clone();
                 spec.replicas = found.spec.replicas;
-                // The stamp says which generation made the service, not which one corrected it.
-                if let Some(generation) = found.spec.labels.get(labels::GENERATION) {
-                    spec.labels.insert(labels::GENERATION.to_owned(), generation.clone());
+                // The stamps say which generation made the service, not which one corrected it, and which scale we set,
+                // which this does not.
+                for stamp in [labels::GENERATION, labels::EPOCH, labels::SCALE] {
+                    if let Some(value) = found.spec.labels.get(stamp) {
+                        spec.labels.insert(stamp.to_owned(), value.clone());
+                    }
                 }
+                render::stamp(&mut spec);
                 self.engine.service_update(&found.id, found.version, &spec).await?;
             }
             Step::ScaleService { process, release, from, to, .. } => {
@@ -93,6 +100,7 @@ impl Executor {
                 }
                 let mut spec = found.spec.clone();
                 spec.replicas = u64::from(*to);
+                spec.labels.insert(labels::SCALE.to_owned(), to.to_string());
                 self.engine.service_update(&found.id, found.version, &spec).await?;
             }
             Step::PublishRoute { route, .. } => {

@@ -1,9 +1,11 @@
 //! Why tasks do not run or do not answer, in words for people and reasons for programs. Pure.
 
 use api_types::{ProcessName, Reason};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::desired::Desired;
 use super::model::Observed;
+use super::names;
 use crate::edge::{Check, Endpoint};
 use crate::engines::swarm::{Service, Task, TaskState};
 
@@ -29,16 +31,30 @@ pub struct Causes {
     pub crashes: u32,
     /// Such tasks that a node refused.
     pub rejections: u32,
+    /// Wanted tasks that have no node yet.
+    pub homeless: u32,
 }
+
+/// How long the Swarm may take to give a network its subnet; usually that is a matter of milliseconds.
+const ALLOCATION: TimeDelta = TimeDelta::seconds(2);
 
 impl Causes {
     /// Looks through the tasks and endpoints of the target's releases.
-    pub fn find(desired: &Desired, observed: &Observed) -> Self {
+    pub fn find(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> Self {
         let mut found = Self::default();
+        let name = names::network(&desired.owner.app, desired.owner.uid);
+        let networks = observed.networks.known().into_iter().flatten();
+        let unallocated = networks.into_iter().any(|network| network.name == name && !network.allocated);
         for (process, target) in &desired.target.processes {
             let services = observed.services.known().into_iter().flatten();
             let Some(service) = services.into_iter().find(|service| service.spec.name == target.service.name) else { continue };
             found.look_at(observed, process, service, is_new(service, desired.generation));
+            if unallocated && service.created_at + ALLOCATION <= now && found.homeless > 0 {
+                let message = format!(
+                    "the Swarm has no free subnet in its address pool for the network {name}, so task {process}.1 and others cannot start"
+                );
+                found.scheduling = Some(Cause { reason: Reason::AddressPoolExhausted, message });
+            }
         }
         found
     }
@@ -50,11 +66,16 @@ impl Causes {
         tasks.sort_by(|a, b| b.state_since.cmp(&a.state_since).then_with(|| b.id.cmp(&a.id)));
         for task in tasks {
             let who = describe(observed, process, task);
+            self.homeless += u32::from(task.is_wanted() && task.node_id.is_empty());
             match task.state {
                 TaskState::Rejected => {
                     self.rejections += u32::from(is_new);
                     let cause = Cause { reason: rejection_reason(&task.error), message: format!("{who} was rejected: {}", words(task)) };
-                    let place = if cause.reason == Reason::ImageNotFound { &mut self.image } else { &mut self.health };
+                    let place = if matches!(cause.reason, Reason::ImageNotFound | Reason::RegistryDenied) {
+                        &mut self.image
+                    } else {
+                        &mut self.health
+                    };
                     place.get_or_insert(cause);
                 }
                 TaskState::Failed => {
@@ -119,7 +140,14 @@ fn rejection_reason(error: &str) -> Reason {
     let lower = error.to_ascii_lowercase();
     let about_image =
         ["no such image", "pull access denied", "manifest unknown", "not found: manifest", "manifest for", "repository does not exist"];
-    if about_image.iter().any(|words| lower.contains(words)) { Reason::ImageNotFound } else { Reason::TaskRejected }
+    let about_credentials = ["unauthorized", "authentication required", "no basic auth credentials"];
+    if about_credentials.iter().any(|words| lower.contains(words)) {
+        Reason::RegistryDenied
+    } else if about_image.iter().any(|words| lower.contains(words)) {
+        Reason::ImageNotFound
+    } else {
+        Reason::TaskRejected
+    }
 }
 
 fn check_cause(who: &str, endpoint: &Endpoint) -> Option<Cause> {

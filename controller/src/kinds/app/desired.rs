@@ -8,7 +8,7 @@ use api_types::{EnvKey, Host, ProcessName};
 use super::names;
 use super::render::{self, Owner, ProcessTarget};
 use crate::edge::Route;
-use crate::store::{AppRecord, Revision};
+use crate::store::{AppRecord, Pause, Revision};
 
 /// What is wanted of one app.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Desired {
     pub verdict: Verdict,
     /// Whether the app is to go away.
     pub deleting: bool,
+    /// The last pause; it may be over.
+    pub pause: Pause,
     /// Hosts of the app, sorted.
     pub hosts: Vec<Host>,
     /// What the engine shall converge to: the newest generation, or the last proven one when the
@@ -28,6 +30,8 @@ pub struct Desired {
     pub target: Target,
     /// Releases that were proven to serve, by process; they need no health window again.
     pub proven: BTreeSet<(ProcessName, String)>,
+    /// The generation that these releases are of.
+    pub proven_generation: Option<i64>,
 }
 
 /// One generation, rendered.
@@ -104,9 +108,11 @@ impl Desired {
             generation: record.generation,
             verdict: newest.verdict.clone(),
             deleting: record.deletion_timestamp.is_some(),
+            pause: record.pause.clone(),
             hosts,
             target,
             proven: proven_releases,
+            proven_generation: proven.map(|revision| revision.generation),
         }
     }
 

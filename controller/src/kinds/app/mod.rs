@@ -1,13 +1,17 @@
 //! App: an image run as processes behind the edge.
 //!
 //! `observe` reads, `plan` decides, `apply` does one step, `status` tells. `desired`, `render`, `model`,
-//! `simulate`, `causes` and `verdict` are the pure parts between them; `reconcile` ties them together and
-//! is the only place that knows the order.
+//! `simulate`, `causes`, `drift`, `verdict` and `witness` are the pure parts between them; `evidence` keeps what a
+//! failure left behind, `ledger` what others changed; `reconcile` ties them together and is the only place that
+//! knows the order.
 
 pub mod apply;
 pub mod causes;
 pub mod desired;
+pub mod drift;
+pub mod evidence;
 pub mod index;
+pub mod ledger;
 pub mod model;
 pub mod names;
 pub mod observe;
@@ -15,9 +19,11 @@ pub mod plan;
 pub mod preview;
 pub mod reconcile;
 pub mod render;
+pub mod serving;
 pub mod simulate;
 pub mod status;
 pub mod verdict;
+pub mod witness;
 
 pub use index::AppIndex;
 pub use reconcile::AppReconciler;

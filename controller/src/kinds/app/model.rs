@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use api_types::ProcessName;
+use api_types::drift::PauseState;
 use api_types::kinds::app::RolloutStatus;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,10 @@ pub type ReleaseKey = (ProcessName, String);
 /// The picture that planning works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
+    /// Set while nothing may be written for the app.
+    pub paused: Option<PauseState>,
+    /// What somebody changed and is to be left so, in words; whoever found it sets it.
+    pub held: Option<String>,
     /// Whether everything that planning needs was read.
     pub known: bool,
     /// Whether the newest generation's image is resolved.
@@ -136,6 +141,8 @@ impl Model {
         let network_name = names::network(&owner.app, owner.uid);
         let network = observed.networks.known().and_then(|list| list.iter().find(|network| network.name == network_name));
         let mut model = Self {
+            paused: Some(desired.pause.state(now)).filter(|pause| pause.paused),
+            held: None,
             known: [
                 observed.services.is_unknown(),
                 observed.tasks.is_unknown(),
@@ -224,10 +231,8 @@ fn name_taken(desired: &Desired, observed: &Observed) -> Option<String> {
 fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTreeMap<ReleaseKey, ServiceModel> {
     let mut out = BTreeMap::new();
     for service in observed.services.known().into_iter().flatten().filter(|s| desired.owner.owns(&s.spec.labels)) {
-        let label = |key: &str| service.spec.labels.get(key).cloned().unwrap_or_default();
         // A service that is ours but whose labels were mangled cannot be placed; it is left alone.
-        let Ok(process) = label(labels::PROCESS).parse::<ProcessName>() else { continue };
-        let release = label(labels::RELEASE);
+        let Some((process, release)) = key_of(desired, service) else { continue };
         // A release that was not proven has to show for a moment that its tasks stay.
         let settle = SETTLE.min(desired.target.spec.rollout.health_window.chrono());
         let is_proven = desired.proven.contains(&(process.clone(), release.clone()));
@@ -246,6 +251,17 @@ fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTree
         out.insert((process, release), model);
     }
     out
+}
+
+/// Which release of which process a service is. By its name, which cannot be changed, where that is wanted; else by its
+/// labels.
+pub fn key_of(desired: &Desired, service: &Service) -> Option<ReleaseKey> {
+    let by_name = desired.target.processes.iter().find(|(_, target)| target.service.name == service.spec.name);
+    if let Some((process, target)) = by_name {
+        return Some((process.clone(), target.release.clone()));
+    }
+    let process = service.spec.labels.get(labels::PROCESS)?.parse().ok()?;
+    Some((process, service.spec.labels.get(labels::RELEASE).cloned().unwrap_or_default()))
 }
 
 /// Live tasks of no service: the engine lists them until their containers have stopped.

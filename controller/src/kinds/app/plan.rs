@@ -12,6 +12,7 @@
 use std::fmt;
 
 use api_types::ProcessName;
+use api_types::drift::PauseState;
 use api_types::kinds::app::RolloutOrder;
 
 use super::desired::Desired;
@@ -106,6 +107,10 @@ impl fmt::Display for Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are what their Display says")]
 pub enum Gate {
+    /// Somebody asked that nothing is written for a while.
+    Paused { pause: PauseState },
+    /// Somebody changed something, which is to be left so.
+    Held { what: String },
     /// The engine could not be read; nothing is decided on a guess.
     EngineUnknown,
     /// A foreign object has a name that we need.
@@ -129,6 +134,8 @@ pub enum Gate {
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Paused { pause } => write!(f, "waiting for the end of the pause ({pause})"),
+            Self::Held { what } => write!(f, "waiting for another spec: spec.driftPolicy holds what was changed by hand ({what})"),
             Self::EngineUnknown => f.write_str("waiting for the engine to answer"),
             Self::NameTaken { what } => write!(f, "{what} exists and is not ours; rename or remove it"),
             Self::TasksReady { process, ready, wanted } => write!(f, "waiting for {process}: {ready} of {wanted} tasks are ready"),
@@ -183,6 +190,16 @@ pub fn plan(desired: &Desired, model: &Model) -> Plan<Step, Gate> {
 
 /// The next step, or what it waits for.
 pub fn next(desired: &Desired, model: &Model) -> Next {
+    let next = next_unpaused(desired, model);
+    // Only acts are held back, not waits: what is waited for anyway is the more exact answer.
+    match (next, &model.paused, &model.held) {
+        (Next::Act(_), Some(pause), _) => Next::Wait(Gate::Paused { pause: pause.clone() }),
+        (Next::Act(_), None, Some(what)) if !desired.deleting => Next::Wait(Gate::Held { what: what.clone() }),
+        (next, ..) => next,
+    }
+}
+
+fn next_unpaused(desired: &Desired, model: &Model) -> Next {
     if !model.known {
         return Next::Wait(Gate::EngineUnknown);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api_types::api::PlanStep;
 use api_types::kinds::app::{AppSpec, Verdict, VerdictPhase};
-use api_types::{EnvKey, Host};
+use api_types::{ConditionType, EnvKey, Host, Reason};
 use chrono::{DateTime, Utc};
 
 use super::desired::Desired;
@@ -49,7 +49,11 @@ pub fn steps(wanted: &Wanted<'_>) -> Vec<PlanStep> {
     let record = AppRecord { generation, ..wanted.record.clone() };
     let desired = Desired::new(&record, &revision, before, wanted.hosts.clone(), wanted.dnsrr);
     let observed = wanted.observed.clone().unwrap_or_else(Observed::nothing);
-    let model = Model::new(&desired, &observed, wanted.record.status.rollout, wanted.now);
+    let mut model = Model::new(&desired, &observed, wanted.record.status.rollout, wanted.now);
+    if !wanted.changed {
+        let drifted = api_types::condition::find(&wanted.record.status.conditions, ConditionType::Drifted);
+        model.held = drifted.filter(|found| found.reason == Reason::DriftHeld).map(|found| found.message.clone());
+    }
     let plan = plan::plan(&desired, &model);
     plan.steps.iter().map(|planned| PlanStep { action: planned.step.word().to_owned(), description: planned.step.to_string() }).collect()
 }

@@ -15,12 +15,15 @@ use uuid::Uuid;
 use super::apply::{ApplyError, Executor};
 use super::causes::Cause;
 use super::desired::{self, Desired};
+use super::drift::{self, Finding};
 use super::index::AppIndex;
+use super::ledger::DriftWatch;
 use super::model::{Model, Observed};
 use super::observe::Observer;
 use super::plan::{self, Gate, Step};
 use super::status::{self, Inputs};
 use super::verdict::{self, Judgement};
+use super::{evidence, witness};
 use crate::clock::SharedClock;
 use crate::engines::swarm::EngineError;
 use crate::plan::{Fact, Plan, Step as _};
@@ -57,6 +60,8 @@ pub struct AppReconciler {
     pub quiet_until: Arc<Mutex<Duration>>,
     /// Finds apps by what they own.
     pub index: Arc<AppIndex>,
+    /// What was changed behind our back.
+    pub drift: DriftWatch,
     /// Why images could not be resolved, by app. Memory only: it is found out again.
     pub image_errors: Mutex<HashMap<Uuid, Cause>>,
 }
@@ -77,6 +82,7 @@ struct Look {
     model: Model,
     judgement: Judgement,
     plan: Plan<Step, Gate>,
+    drift: Vec<Finding>,
     failure: Option<EngineError>,
 }
 
@@ -111,7 +117,7 @@ impl AppReconciler {
                 return Ok(Outcome::failed(Class::Cancelled, "the run was cancelled"));
             }
             let Some(rows) = self.load(key, run.epoch).await? else { return Ok(Outcome::done()) };
-            let look = self.look(&rows).await;
+            let look = self.look(&rows, run.epoch).await;
             // The verdict first: whatever follows from it must not be done before it is durable.
             if look.judgement.verdict != rows.newest.verdict {
                 self.store_verdict(&rows, &look, run.epoch).await?;
@@ -126,11 +132,15 @@ impl AppReconciler {
                 return Ok(Outcome::requeue(left));
             }
             info!(app = %key, step = %step, word = step.word(), "step");
+            self.drift.before(step, &look.desired, run.epoch);
             if let Err(error) = self.executor.apply(step, &look.desired, &look.model, run.epoch).await {
                 match self.step_failed(&rows, &look, step, error, run.epoch).await? {
                     Some(outcome) => return Ok(outcome),
                     None => continue,
                 }
+            }
+            if !look.drift.is_empty() {
+                self.drift.after(step, &look.desired, run.epoch);
             }
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
             self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
@@ -169,23 +179,28 @@ impl AppReconciler {
     }
 
     /// Observes, judges and plans; changes nothing.
-    async fn look(&self, rows: &Rows) -> Look {
+    async fn look(&self, rows: &Rows, epoch: i64) -> Look {
         let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
         let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
         let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
         let (before, now) = (rows.record.status.rollout, self.clock.now());
-        let model = Model::new(&desired, &observed, before, now);
+        let mut model = Model::new(&desired, &observed, before, now);
+        let drift = self.drift.find(&desired, &observed, epoch);
+        model.held = drift::held(&desired, &drift);
         let image_error = self.image_error(rows.record.uid);
         let judged = verdict::Look { desired: &desired, observed: &observed, model: &model, image_error: image_error.as_ref() };
         let judgement = verdict::judge(&judged, before, now);
         let plan = plan::plan(&desired, &model);
-        Look { desired, observed, model, judgement, plan, failure }
+        Look { desired, observed, model, judgement, plan, drift, failure }
     }
 
     async fn store_verdict(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
         let verdict = &look.judgement.verdict;
         let (uid, generation) = (rows.record.uid, rows.record.generation);
         self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
+        if verdict.phase == VerdictPhase::Failed {
+            self.keep_evidence(rows, look, epoch).await?;
+        }
         let (event_type, text) = match verdict.phase {
             VerdictPhase::Failed => {
                 (EventType::Warning, format!("generation {generation} failed: {}", verdict.message.as_deref().unwrap_or("")))
@@ -198,8 +213,22 @@ impl AppReconciler {
         Ok(())
     }
 
+    /// Keeps the task that shows the failure, before it is taken away for the generation before.
+    async fn keep_evidence(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        let verdict = &look.judgement.verdict;
+        let tasks_show = [verdict.cause, verdict.reason].into_iter().flatten().any(witness::can_show);
+        match witness::find(&look.observed, Some(rows.record.generation)).filter(|_| tasks_show) {
+            Some(found) => evidence::keep(&*self.observer.engine, &self.store, (&rows.record, &rows.newest), found, epoch).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes the status and what it was made from, where they changed.
     async fn tell(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        // The ledger first: the old status says that there are rows to end, and must stand until they are.
+        for event in self.drift.record(&rows.record, (&look.desired, &look.model), &look.drift, epoch).await? {
+            (self.events)(event);
+        }
         let image_error = self.image_error(rows.record.uid);
         let status: AppStatus = status::status(&Inputs {
             desired: &look.desired,
@@ -207,6 +236,7 @@ impl AppReconciler {
             model: &look.model,
             judgement: &look.judgement,
             plan: &look.plan,
+            drift: &look.drift,
             image_error: image_error.as_ref(),
             previous: &rows.record.status,
             edge: self.edge,
@@ -229,6 +259,9 @@ impl AppReconciler {
 
     /// When to look again.
     fn wait(&self, look: &Look) -> Outcome {
+        if self.drift.awaits_an_end(&look.observed) {
+            return Outcome::requeue(Duration::from_millis(300));
+        }
         let Some(gate) = look.plan.gate() else { return Outcome::done() };
         let rollout = look.judgement.rollout;
         let elapsed = (self.clock.now() - rollout.last_progress_at).to_std().unwrap_or_default();
@@ -236,6 +269,13 @@ impl AppReconciler {
         let most = if look.judgement.verdict.phase == VerdictPhase::Rolling { 2 } else { 5 };
         let patience = (elapsed / 20).clamp(Duration::from_millis(150), Duration::from_secs(most));
         match gate {
+            // Changes made meanwhile are looked at as they come; this is its end.
+            Gate::Paused { pause } => {
+                let left = pause.until.and_then(|until| (until - self.clock.now()).to_std().ok()).unwrap_or_default();
+                Outcome::requeue(left + Duration::from_millis(1))
+            }
+            // Whatever changes wakes us.
+            Gate::Held { .. } => Outcome::done(),
             Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
@@ -276,6 +316,7 @@ impl AppReconciler {
         let is_image = matches!(step, Step::ResolveImage { .. });
         let fatal = match &error {
             EngineError::NotFound { .. } if is_image => Some((Reason::ImageNotFound, error.to_string())),
+            EngineError::Denied { .. } if is_image => Some((Reason::RegistryDenied, error.to_string())),
             EngineError::Invalid { .. } => Some((Reason::EngineRefused, text.clone())),
             _ => None,
         };
@@ -316,9 +357,11 @@ fn engine_class(error: &EngineError) -> Class {
     match error {
         EngineError::OutOfSequence { .. } | EngineError::NameTaken { .. } | EngineError::NotFound { .. } => Class::Conflict,
         EngineError::InUse { .. } => Class::Waiting(Duration::from_millis(500)),
-        EngineError::Invalid { .. } | EngineError::NotManager { .. } | EngineError::Unreachable { .. } | EngineError::Other { .. } => {
-            Class::Transient
-        }
+        EngineError::Invalid { .. }
+        | EngineError::Denied { .. }
+        | EngineError::NotManager { .. }
+        | EngineError::Unreachable { .. }
+        | EngineError::Other { .. } => Class::Transient,
     }
 }
 

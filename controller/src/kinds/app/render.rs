@@ -139,6 +139,7 @@ pub fn process(owner: &Owner, revision: &Revision, image: &str, (name, process):
         stop_grace_nanos,
         replicas: u64::from(revision.spec.wanted_replicas(process)),
         dnsrr: owner.dnsrr,
+        extras: BTreeMap::new(),
     };
     ProcessTarget { release, service, port }
 }
@@ -172,13 +173,29 @@ fn short_hash(template: &Template<'_>) -> String {
     hex::encode(Sha256::digest(&text))[..7].to_owned()
 }
 
+/// Labels but for those that only say when, by whom or how a service was written.
+pub fn without_stamps(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let stamps = [labels::GENERATION, labels::EPOCH, labels::SPEC_HASH, labels::SCALE];
+    labels.iter().filter(|(key, _)| !stamps.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Hash of what we own of a service, scale and stamps left out. In the label that says what we last wrote.
+pub fn written_hash(spec: &ServiceSpec) -> String {
+    let owned = ServiceSpec { labels: without_stamps(&spec.labels), replicas: 0, extras: BTreeMap::new(), ..spec.clone() };
+    // As with the release: this cannot fail, and an empty text would only hide somebody's change of a field
+    // that the comparison of fields finds anyway.
+    let text = serde_json::to_vec(&owned).unwrap_or_default();
+    hex::encode(Sha256::digest(&text))[..16].to_owned()
+}
+
+/// Stamps a spec that is about to be written with what it is.
+pub fn stamp(spec: &mut ServiceSpec) {
+    spec.labels.insert(labels::SPEC_HASH.to_owned(), written_hash(spec));
+}
+
 /// Fields of a service that we own and that differ from what we want, but for the scale. Labels that
 /// only say when or by whom the service was made do not count.
 pub fn differences(wanted: &ServiceSpec, found: &ServiceSpec) -> Vec<&'static str> {
-    let without_stamps = |labels: &BTreeMap<String, String>| -> BTreeMap<String, String> {
-        let stamps = [labels::GENERATION, labels::EPOCH, labels::SPEC_HASH];
-        labels.iter().filter(|(key, _)| !stamps.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
     let checks = [
         ("labels", without_stamps(&wanted.labels) == without_stamps(&found.labels)),
         ("container labels", wanted.container_labels == found.container_labels),
@@ -193,6 +210,7 @@ pub fn differences(wanted: &ServiceSpec, found: &ServiceSpec) -> Vec<&'static st
         ("pids limit", wanted.pids_limit == found.pids_limit),
         ("stop grace period", wanted.stop_grace_nanos == found.stop_grace_nanos),
         ("endpoint mode", wanted.dnsrr == found.dnsrr),
+        ("foreign settings", wanted.extras == found.extras),
     ];
     checks.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
 }

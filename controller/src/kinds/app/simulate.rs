@@ -63,7 +63,8 @@ impl Model {
     pub fn assume(&mut self, gate: &Gate) -> bool {
         let before = self.clone();
         match gate {
-            Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::Failed => {}
+            Gate::Paused { .. } => self.paused = None,
+            Gate::Held { .. } | Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::Failed => {}
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {
                     service.ready = service.replicas;

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use api_types::kinds::app::{AppStatus, ProcessStatus, VerdictPhase};
+use api_types::kinds::app::{AppStatus, ProcessStatus, ServingRevision, VerdictPhase};
 use api_types::{Condition, ConditionStatus, ConditionType, ProcessName, Reason};
 use chrono::{DateTime, Utc};
 
 use super::causes::{Cause, Causes};
 use super::desired::Desired;
+use super::drift::{self, Finding};
 use super::model::{EdgeModel, Model, Observed};
 use super::plan::{Gate, Step};
+use super::serving::Answering;
 use super::verdict::{self, Judgement};
 use crate::plan::{Fact, Plan};
 
@@ -26,6 +28,8 @@ pub struct Inputs<'a> {
     pub judgement: &'a Judgement,
     /// What is still to do.
     pub plan: &'a Plan<Step, Gate>,
+    /// What somebody else changed.
+    pub drift: &'a [Finding],
     /// Why the image could not be resolved, the last time it was tried.
     pub image_error: Option<&'a Cause>,
     /// The status before, for transition times.
@@ -46,15 +50,19 @@ use ConditionStatus::{False, True, Unknown};
 /// The status of an app.
 pub fn status(inputs: &Inputs<'_>) -> AppStatus {
     let desired = inputs.desired;
-    let causes = Causes::find(desired, inputs.observed);
+    let causes = Causes::find(desired, inputs.observed, inputs.now);
+    let answering = Answering::find(desired, inputs.observed, inputs.model);
     let said = [
         ready(inputs, &causes),
+        serving(inputs, &answering),
         progressing(inputs),
         accepted(inputs),
         image(inputs, &causes),
         scheduled(inputs, &causes),
         healthy(inputs, &causes),
         routed(inputs),
+        drifted(inputs),
+        paused(inputs),
     ];
     let conditions = said
         .into_iter()
@@ -64,17 +72,44 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
             condition.since(&inputs.previous.conditions)
         })
         .collect();
+    let serving = answering.revisions();
     let is_ready_verdict = inputs.judgement.verdict.phase == VerdictPhase::Ready;
     AppStatus {
         observed_generation: desired.generation,
         conditions,
-        serving_generation: serving(inputs),
+        serving_generation: if let [alone] = serving.as_slice() { Some(alone.generation) } else { None },
+        serving,
         proven_generation: if is_ready_verdict { Some(desired.generation) } else { inputs.previous.proven_generation },
         verdict: Some(inputs.judgement.verdict.clone()),
         rollout: Some(inputs.judgement.rollout),
         image: desired.target.image.clone(),
         processes: processes(inputs),
         urls: urls(inputs),
+    }
+}
+
+fn drifted(inputs: &Inputs<'_>) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Drifted, status, reason, message);
+    if inputs.drift.is_empty() {
+        return match inputs.model.known {
+            true => say(False, Reason::NoDrift, "everything is as the platform left it".to_owned()),
+            false => say(Unknown, Reason::EngineUnreachable, "the engine could not be read".to_owned()),
+        };
+    }
+    let what = drift::list(inputs.drift);
+    let mendable = inputs.drift.iter().any(|finding| finding.mendable);
+    match (&inputs.model.paused, &inputs.model.held) {
+        _ if !mendable => say(True, Reason::DriftFound, format!("{what}; it is recorded, there is nothing to put right")),
+        (Some(_), _) => say(True, Reason::Paused, format!("{what}; it is left so while the app is paused")),
+        (None, Some(_)) => say(True, Reason::DriftHeld, format!("{what}; it is left so, as spec.driftPolicy says")),
+        (None, None) => say(True, Reason::DriftFound, format!("{what}; it is put right")),
+    }
+}
+
+fn paused(inputs: &Inputs<'_>) -> Said {
+    match &inputs.model.paused {
+        Some(pause) => Said(ConditionType::Paused, True, Reason::Paused, pause.to_string()),
+        None => Said(ConditionType::Paused, False, Reason::NotPaused, "nothing holds the platform back".to_owned()),
     }
 }
 
@@ -90,7 +125,10 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::Ready, status, reason, message);
     let (desired, model) = (inputs.desired, inputs.model);
     if desired.deleting {
-        return say(False, Reason::Deleting, "the app is being deleted".to_owned());
+        return match &model.paused {
+            Some(pause) => say(False, Reason::Deleting, format!("the app is to be deleted, which waits: it is {pause}")),
+            None => say(False, Reason::Deleting, "the app is being deleted".to_owned()),
+        };
     }
     let verdict = &inputs.judgement.verdict;
     if verdict.phase == VerdictPhase::Failed {
@@ -113,6 +151,9 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
             true => say(True, Reason::Suspended, "the app is stopped (spec.suspend), as wanted".to_owned()),
             false => say(True, Reason::ScaledToZero, "every process is scaled to zero, as wanted".to_owned()),
         };
+    }
+    if let Some(held) = model.held.as_ref().filter(|_| !verdict::is_healthy(desired, model)) {
+        return say(False, Reason::DriftHeld, format!("the app is not as its spec wants it: {held}; spec.driftPolicy leaves it so"));
     }
     if !verdict::is_healthy(desired, model) {
         let cause = causes.worst().cloned();
@@ -147,6 +188,13 @@ fn progressing(inputs: &Inputs<'_>) -> Said {
     if failed && inputs.plan.steps.is_empty() {
         return say(False, Reason::RolloutFailed, "nothing more is tried until the app is changed".to_owned());
     }
+    if let (Some(pause), Some(Gate::Paused { .. })) = (&inputs.model.paused, inputs.plan.gate()) {
+        let first = inputs.plan.steps.first().map(|first| format!("; the next step will be: {}", first.step)).unwrap_or_default();
+        return say(False, Reason::Paused, format!("{pause}{first}"));
+    }
+    if let Some(gate @ Gate::Held { .. }) = inputs.plan.gate() {
+        return say(False, Reason::DriftHeld, gate.to_string());
+    }
     if inputs.plan.is_empty() {
         return say(False, Reason::Settled, "nothing is left to do".to_owned());
     }
@@ -172,7 +220,7 @@ fn accepted(inputs: &Inputs<'_>) -> Said {
 
 fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::ImagePullable, status, reason, message);
-    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable]) {
+    if let Some((reason, message)) = failed(inputs, &[Reason::ImageNotFound, Reason::RegistryUnreachable, Reason::RegistryDenied]) {
         return say(False, reason, message);
     }
     if let Some(cause) = &causes.image {
@@ -190,7 +238,7 @@ fn image(inputs: &Inputs<'_>, causes: &Causes) -> Said {
 
 fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     let say = |status, reason, message: String| Said(ConditionType::Scheduled, status, reason, message);
-    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable]) {
+    if let Some((reason, message)) = failed(inputs, &[Reason::Unschedulable, Reason::AddressPoolExhausted]) {
         return say(False, reason, message);
     }
     if let Some(cause) = &causes.scheduling {
@@ -205,6 +253,9 @@ fn scheduled(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     }
     if missing > 0 {
         return say(Unknown, Reason::Pending, format!("{missing} of {wanted} tasks were not asked for yet"));
+    }
+    if causes.homeless > 0 {
+        return say(Unknown, Reason::Pending, format!("{} of {wanted} tasks have no node yet", causes.homeless));
     }
     say(True, Reason::AllScheduled, "every wanted task has a node".to_owned())
 }
@@ -308,12 +359,27 @@ fn join(desired: &Desired) -> String {
     desired.hosts.iter().map(api_types::Host::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// The generation whose tasks alone get the requests now; none does while clients get the maintenance page.
-fn serving(inputs: &Inputs<'_>) -> Option<i64> {
-    if inputs.desired.target.spec.edge.maintenance().is_some() {
-        return None;
+/// Which revisions really answer, whatever is wanted.
+fn serving(inputs: &Inputs<'_>, answering: &Answering) -> Said {
+    let say = |status, reason, message: String| Said(ConditionType::Serving, status, reason, message);
+    let list = match answering {
+        Answering::Unknown(reason, message) => return say(Unknown, *reason, message.clone()),
+        Answering::Nobody(reason, message) => return say(False, *reason, message.clone()),
+        Answering::Revisions(list) => list,
+    };
+    let tasks = |revision: &ServingRevision| match revision.tasks {
+        1 => "1 task".to_owned(),
+        count => format!("{count} tasks"),
+    };
+    let has_route = inputs.desired.target.spec.routed_process().is_some() && !inputs.desired.hosts.is_empty();
+    if let [alone] = list.as_slice() {
+        let does = if has_route { "answers" } else { "runs" };
+        let message = format!("revision {} {does}, with {}", alone.generation, tasks(alone));
+        return say(True, if has_route { Reason::Serving } else { Reason::Running }, message);
     }
-    verdict::is_routed(inputs.desired, inputs.observed, inputs.model).then_some(inputs.desired.target.generation)
+    let parts: Vec<String> = list.iter().map(|revision| format!("revision {} with {}", revision.generation, tasks(revision))).collect();
+    let do_it = if has_route { "answer" } else { "run" };
+    say(True, Reason::MixedRevisions, format!("several revisions {do_it}: {}", parts.join(", ")))
 }
 
 fn processes(inputs: &Inputs<'_>) -> BTreeMap<ProcessName, ProcessStatus> {

@@ -52,7 +52,8 @@ pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>)
     if is_proven(desired, observed, model) {
         return give(VerdictPhase::Ready);
     }
-    if desired.verdict.phase == VerdictPhase::Failed {
+    // What a pause holds back cannot be said to have failed.
+    if desired.verdict.phase == VerdictPhase::Failed || model.paused.is_some() {
         return keep(&desired.verdict);
     }
     if let Some(verdict) = failure(look, &rollout, now) {
@@ -66,7 +67,7 @@ pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>)
 
 /// The verdict that the generation has failed, if it has.
 fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Option<Verdict> {
-    let causes = Causes::find(look.desired, look.observed);
+    let causes = Causes::find(look.desired, look.observed, now);
     let failed =
         |reason, cause, message| Verdict { phase: VerdictPhase::Failed, reason: Some(reason), cause, message: Some(message), time: now };
     let as_is = |cause: Cause| failed(cause.reason, None, cause.message);
@@ -77,7 +78,9 @@ fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Opti
         return causes.health.map(as_is);
     }
     let deadline = look.desired.target.spec.rollout.progress_deadline;
-    if now - rollout.last_progress_at < deadline.chrono() {
+    // It did not run during a pause.
+    let resumed = look.desired.pause.paused_until.filter(|until| *until <= now).unwrap_or(rollout.last_progress_at);
+    if now - rollout.last_progress_at.max(resumed) < deadline.chrono() {
         return None;
     }
     let cause = causes.worst().or(look.image_error);

@@ -25,15 +25,15 @@ async fn a_host_belongs_to_one_app_over_all_organisations(pool: PgPool) {
     apply(&store, &[organization("evil"), app("shop", json!({"domains": ["a.example.com"]}))]).await.expect("applies");
     let taken = apply(&store, &[app_in("evil", "thief", json!({"domains": ["b.example.com", "a.example.com"]}))]).await;
     let (_, detail) = conflict(taken);
-    assert_eq!(detail, "spec.domains[1]: a.example.com is in use by another app");
+    assert_eq!(detail, "spec.domains[1]: a.example.com is in use by another app; see docs/troubleshooting.md#host-in-use");
     apply(&store, &[app_in("evil", "thief", json!({}))]).await.expect("applies");
     let (_, detail) = conflict(apply(&store, &[domain("evil", "a.example.com", "thief")]).await);
-    assert_eq!(detail, "metadata.name: a.example.com is in use by another app");
+    assert_eq!(detail, "metadata.name: a.example.com is in use by another app; see docs/troubleshooting.md#host-in-use");
     assert!(!store.domain_delete(&org("evil"), &host("a.example.com"), None, &cx()).await.expect("answers"), "not theirs, so not there");
     assert_eq!(hosts(&store, "shop").await, ["a.example.com"]);
 
     let (_, detail) = conflict(apply(&store, &[app("blog", json!({"domains": ["a.example.com"]}))]).await);
-    assert!(detail.ends_with("in use by another app of this organization, shop"), "{detail}");
+    assert!(detail.contains("in use by another app of this organization, shop; see docs/"), "{detail}");
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -4,6 +4,7 @@ mod apply;
 mod connect;
 mod controller;
 mod domains;
+mod drift;
 mod heartbeats;
 mod history;
 mod platform;

@@ -4,6 +4,7 @@
 //! one trait. The compiler does not know them, so this test does. It reads sources as text; it follows
 //! `use` trees and paths in code, not macros and not re-exports.
 
+mod cases;
 mod rules;
 mod source;
 

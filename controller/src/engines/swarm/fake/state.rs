@@ -105,7 +105,7 @@ impl State {
             return Err(EngineError::NameTaken { name: spec.name.clone() });
         }
         let id = self.new_id("net");
-        self.networks.insert(id.clone(), Network { id: id.clone(), name: spec.name.clone(), labels: spec.labels.clone() });
+        self.networks.insert(id.clone(), Network { id: id.clone(), name: spec.name.clone(), labels: spec.labels.clone(), allocated: true });
         Ok(id)
     }
 

@@ -124,13 +124,16 @@ fn hint(event: &EventMessage) -> Option<EngineHint> {
     let changed = |kind: &'static str, name: String| Some(EngineHint::Changed { kind, name });
     match event.typ? {
         EventMessageTypeEnum::SERVICE => changed("service", attribute("name").map_or(id, str::to_owned)),
-        EventMessageTypeEnum::NETWORK => changed("network", id),
-        EventMessageTypeEnum::SECRET => changed("secret", id),
+        EventMessageTypeEnum::NETWORK => changed("network", attribute("name").map_or(id, str::to_owned)),
+        EventMessageTypeEnum::SECRET => changed("secret", attribute("name").map_or(id, str::to_owned)),
         EventMessageTypeEnum::NODE => changed("node", id),
         EventMessageTypeEnum::CONTAINER => match action {
             "start" => Some(EngineHint::ContainerStarted { id }),
             "die" | "stop" | "destroy" => Some(EngineHint::ContainerGoing { id }),
-            "kill" if ends_a_process(attribute("signal")) => Some(EngineHint::ContainerGoing { id }),
+            "kill" if ends_a_process(attribute("signal")) => {
+                let service = attribute("com.docker.swarm.service.name").unwrap_or_default().to_owned();
+                Some(EngineHint::ContainerKilled { id, service })
+            }
             // A process that ran out of memory may live on: it is the kernel's choice which one dies.
             "oom" => changed("container", id),
             _ => None,
@@ -164,6 +167,7 @@ mod tests {
     fn events_are_hints_by_table() {
         use EventMessageTypeEnum as Kind;
         let going = || Some(EngineHint::ContainerGoing { id: "id1".into() });
+        let killed = |service: &str| Some(EngineHint::ContainerKilled { id: "id1".into(), service: service.into() });
         let changed = |kind, name: &str| Some(EngineHint::Changed { kind, name: name.into() });
         let started = || Some(EngineHint::ContainerStarted { id: "id1".into() });
         let table = [
@@ -171,9 +175,9 @@ mod tests {
             (event(Kind::CONTAINER, "die", &[("exitCode", "0")]), going()),
             (event(Kind::CONTAINER, "stop", &[]), going()),
             (event(Kind::CONTAINER, "destroy", &[]), going()),
-            (event(Kind::CONTAINER, "kill", &[("signal", "15")]), going()),
-            (event(Kind::CONTAINER, "kill", &[("signal", "9")]), going()),
-            (event(Kind::CONTAINER, "kill", &[]), going()),
+            (event(Kind::CONTAINER, "kill", &[("signal", "15")]), killed("")),
+            (event(Kind::CONTAINER, "kill", &[("signal", "9"), ("com.docker.swarm.service.name", "shop-web")]), killed("shop-web")),
+            (event(Kind::CONTAINER, "kill", &[]), killed("")),
             (event(Kind::CONTAINER, "kill", &[("signal", "1")]), None),
             (event(Kind::CONTAINER, "kill", &[("signal", "10")]), None),
             (event(Kind::CONTAINER, "exec_start: sh", &[]), None),

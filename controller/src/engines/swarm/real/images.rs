@@ -16,8 +16,10 @@ struct LocalImage {
 /// What a registry said.
 enum RegistryAnswer {
     Digest(String),
-    /// It answered, and does not have the image or does not give it to us.
+    /// It answered, and does not have the image or does not say whether it has.
     Refused(String),
+    /// It answered that it wants credentials, or other ones.
+    Denied(String),
     /// It did not answer.
     Silent(String),
 }
@@ -41,7 +43,8 @@ impl DockerSwarm {
             (ImagePullPolicy::IfNotPresent, Some(local)) => Ok(from_local(image, local)),
             (ImagePullPolicy::IfNotPresent | ImagePullPolicy::Always, local) => match (self.ask_registry(image).await?, local) {
                 (RegistryAnswer::Digest(digest), _) => pinned(image, &digest),
-                (RegistryAnswer::Refused(_) | RegistryAnswer::Silent(_), Some(local)) => Ok(from_local(image, local)),
+                (_, Some(local)) => Ok(from_local(image, local)),
+                (RegistryAnswer::Denied(message), None) => Err(EngineError::Denied { what: format!("image {image}"), message }),
                 (RegistryAnswer::Refused(said), None) => Err(missing(&format!(" (the registry says: {said})"))),
                 (RegistryAnswer::Silent(message), None) => {
                     Err(EngineError::Unreachable { what: format!("registry of image {image}"), message })
@@ -81,18 +84,26 @@ impl DockerSwarm {
 fn registry_error(error: EngineError) -> EngineResult<RegistryAnswer> {
     match error {
         EngineError::NotFound { .. } => Ok(RegistryAnswer::Refused("not found".to_owned())),
-        EngineError::Other { status, message, .. } if (400..500).contains(&status) => Ok(RegistryAnswer::Refused(message)),
-        EngineError::Invalid { message, .. } => Ok(RegistryAnswer::Refused(message)),
+        EngineError::Other { status: 401, message, .. } => Ok(RegistryAnswer::Denied(message)),
+        EngineError::Other { status, message, .. } if (400..500).contains(&status) => Ok(refusal(message)),
+        EngineError::Invalid { message, .. } => Ok(refusal(message)),
         EngineError::Other { status, message, .. } if status >= 500 => {
             let text = message.to_ascii_lowercase();
-            let refused = ["manifest unknown", "denied", "unauthorized", "name unknown"].iter().any(|word| text.contains(word));
-            Ok(if refused { RegistryAnswer::Refused(message) } else { RegistryAnswer::Silent(message) })
+            let refused = ["manifest unknown", "denied", "unauthorized", "no basic auth", "name unknown"];
+            Ok(if refused.iter().any(|word| text.contains(word)) { refusal(message) } else { RegistryAnswer::Silent(message) })
         }
         EngineError::Unreachable { message, .. } => Ok(RegistryAnswer::Silent(message)),
         // A registry that the engine cannot reach because it is overloaded says 503, which is classed by status.
         EngineError::NotManager { message } => Ok(RegistryAnswer::Silent(message)),
         other => Err(other),
     }
+}
+
+/// A registry that asks for credentials says so in these words. "Denied" alone it also says of what does not exist.
+fn refusal(message: String) -> RegistryAnswer {
+    let text = message.to_ascii_lowercase();
+    let wants_credentials = ["unauthorized", "authentication required", "no basic auth"].iter().any(|word| text.contains(word));
+    if wants_credentials { RegistryAnswer::Denied(message) } else { RegistryAnswer::Refused(message) }
 }
 
 /// A digest of the same repository lets every node pull it; without one the image is on this engine only.
@@ -151,12 +162,18 @@ mod tests {
         let other = |status, message: &str| EngineError::Other { what: String::new(), status, message: message.to_owned() };
         let refused = [
             EngineError::NotFound { what: String::new() },
-            other(401, "unauthorized: authentication required"),
             other(403, "denied"),
             other(500, "errors: denied: requested access to the resource is denied"),
         ];
         for error in refused {
             assert!(matches!(registry_error(error.clone()), Ok(RegistryAnswer::Refused(_))), "{error}");
+        }
+        for error in [
+            other(401, "unauthorized: authentication required"),
+            other(500, "errors:\nunauthorized: authentication required"),
+            other(500, "Head \"http://127.0.0.1:5000/v2/shop/manifests/1\": no basic auth credentials"),
+        ] {
+            assert!(matches!(registry_error(error.clone()), Ok(RegistryAnswer::Denied(_))), "{error}");
         }
         let silent = [
             other(500, "Get \"https://registry.example/v2/\": dial tcp: lookup registry.example: no such host"),

@@ -7,6 +7,7 @@ use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, List
 
 use super::{DockerSwarm, EngineError, EngineResult, Service, ServiceSpec, Target, Task, labels, list_filter, raw};
 use crate::engines::swarm::convert::{self, References};
+use crate::engines::swarm::extras;
 
 /// Service ids per request: a filter travels in the URL.
 const IDS_PER_REQUEST: usize = 100;
@@ -51,9 +52,13 @@ impl DockerSwarm {
             // What we would start from is not what the caller looked at.
             return Err(EngineError::OutOfSequence { what: target.to_string() });
         }
-        let mut rendered = current.spec.unwrap_or_default();
         let refs = self.references(spec).await?;
-        convert::apply_owned(&mut rendered, spec, &refs)?;
+        let mut rendered = current.spec.unwrap_or_default();
+        if spec.extras.is_empty() {
+            rendered = extras::without(&rendered, convert::service_to_engine(spec, &refs)?);
+        } else {
+            convert::apply_owned(&mut rendered, spec, &refs)?;
+        }
         let version = i32::try_from(version).map_err(|_| EngineError::Invalid {
             what: target.to_string(),
             message: format!("version {version} is larger than the client can send"),

@@ -63,6 +63,7 @@ impl World {
             secret_versions: spec.secrets.keys().zip(1..).map(|(key, version)| (key.clone(), version)).collect(),
             restarts: BTreeMap::new(),
             status: AppStatus::default(),
+            pause: crate::store::Pause::default(),
         };
         let newest = Revision {
             generation: 1,
@@ -137,7 +138,7 @@ impl World {
     pub fn running(mut self) -> Self {
         let desired = self.desired();
         let owner = &desired.owner;
-        let network = Network { id: "net1".into(), name: names::network(&owner.app, owner.uid), labels: owner.labels() };
+        let network = Network { id: "net1".into(), name: names::network(&owner.app, owner.uid), labels: owner.labels(), allocated: true };
         self.observed.networks = Fact::Known(vec![network]);
         let secret = |name: &String| Secret { id: format!("id-{name}"), name: name.clone(), labels: owner.labels() };
         self.observed.secrets = Fact::Known(desired.target.secrets(owner).keys().map(secret).collect());
@@ -225,6 +226,16 @@ impl World {
             last_check: Check::Passed,
         });
     }
+}
+
+pub fn paused(world: &mut World, from: i64, to: i64) {
+    let at = |seconds| Some(start() + Duration::seconds(seconds));
+    world.record.pause = crate::store::Pause {
+        paused_at: at(from),
+        paused_until: at(to),
+        paused_by: Some("ada".to_owned()),
+        paused_because: Some("we look".to_owned()),
+    };
 }
 
 pub fn process(name: &str) -> ProcessName {

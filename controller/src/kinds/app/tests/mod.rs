@@ -1,7 +1,10 @@
 //! Pure tests of the App kind: plans as golden files, verdicts and statuses as tables.
 
+mod drifts;
 pub(crate) mod fixtures;
 mod plans;
 mod properties;
+mod servings;
 mod statuses;
 mod verdicts;
+mod witnesses;

@@ -4,7 +4,7 @@ use api_types::kinds::app::{RolloutStatus, VerdictPhase};
 use insta::assert_snapshot;
 use serde_json::json;
 
-use super::fixtures::{World, lines, process, spec, web};
+use super::fixtures::{World, lines, paused, process, spec, web};
 use crate::engines::swarm::labels;
 use crate::kinds::app::model::EdgeModel;
 use crate::kinds::app::plan::{Gate, Step};
@@ -298,4 +298,26 @@ fn another_protocol_is_another_release_and_the_usual_one_is_not() {
     };
     let usual = World::of(web(1)).resolved().desired().target.processes.values().next().expect("one").release.clone();
     assert_eq!(release(serde_json::json!("http")), usual);
+}
+
+#[test]
+fn a_pause_holds_back_every_act_and_the_plan_shows_what_waits_for_its_end() {
+    let mut world = World::of(web(2));
+    paused(&mut world, 0, 7200);
+    let plan = world.plan();
+    assert_eq!(plan.next(), None);
+    assert_snapshot!(lines(&plan), @r"
+    [waiting for the end of the pause (paused by ada until 2026-09-21T16:13:20Z: we look)]
+    resolve image acme/shop:1
+    create the app's network
+    create service web: 2 of 2 replicas of acme/shop:1
+    route shop-acme.apps.localhost to web
+    [waiting for web: 0 of 2 tasks are ready]
+    ");
+    let mut deleting = World::of(web(1)).resolved().verdict(VerdictPhase::Ready).running().deleting();
+    paused(&mut deleting, 0, 7200);
+    assert_eq!(deleting.plan().next(), None);
+    // The world is looked at a minute after its start.
+    paused(&mut deleting, 0, 60);
+    assert_eq!(deleting.plan().next(), Some(&Step::WithdrawRoute));
 }

@@ -4,7 +4,7 @@ use api_types::kinds::app::{AppStatus, VerdictPhase};
 use api_types::{ConditionStatus, ConditionType, Reason};
 use chrono::Duration;
 
-use super::fixtures::{World, start, web};
+use super::fixtures::{World, paused, start, web};
 use crate::edge::Check;
 use crate::engines::swarm::TaskState;
 use crate::kinds::app::plan::plan;
@@ -12,7 +12,7 @@ use crate::kinds::app::status::{Inputs, status};
 use crate::kinds::app::verdict::{Look, judge};
 use crate::plan::Fact;
 
-fn told(world: &World) -> AppStatus {
+pub(super) fn told(world: &World) -> AppStatus {
     let (desired, model) = (world.desired(), world.model());
     let judgement = judge(&Look { desired: &desired, observed: &world.observed, model: &model, image_error: None }, None, start());
     let plan = plan(&desired, &model);
@@ -22,6 +22,7 @@ fn told(world: &World) -> AppStatus {
         model: &model,
         judgement: &judgement,
         plan: &plan,
+        drift: &[],
         image_error: None,
         previous: &AppStatus::default(),
         edge: ("http", 8080),
@@ -30,7 +31,7 @@ fn told(world: &World) -> AppStatus {
     })
 }
 
-fn condition(status: &AppStatus, kind: ConditionType) -> (ConditionStatus, Reason) {
+pub(super) fn condition(status: &AppStatus, kind: ConditionType) -> (ConditionStatus, Reason) {
     let found = api_types::condition::find(&status.conditions, kind).expect("every condition is there");
     assert_eq!(found.observed_generation, status.observed_generation);
     assert!(!found.message.is_empty(), "{kind} has no message");
@@ -47,7 +48,7 @@ fn assert_conditions(world: &World, wanted: &[(ConditionType, ConditionStatus, R
 }
 
 use ConditionStatus::{False, True, Unknown};
-use ConditionType::{Accepted, Healthy, ImagePullable, Progressing, Ready, Routed, Scheduled};
+use ConditionType::{Accepted, Healthy, ImagePullable, Paused, Progressing, Ready, Routed, Scheduled};
 
 fn serving() -> World {
     World::of(web(2)).resolved().verdict(VerdictPhase::Ready).running()
@@ -69,7 +70,6 @@ fn a_serving_app() {
     );
     let status = told(&serving());
     assert_eq!(status.urls, ["http://shop-acme.apps.localhost:8080"]);
-    assert_eq!(status.serving_generation, Some(1));
 }
 
 #[test]
@@ -146,4 +146,22 @@ fn an_app_scaled_to_zero_is_as_wanted_and_says_so() {
 #[test]
 fn an_app_being_deleted_is_not_ready() {
     assert_conditions(&serving().deleting(), &[(Ready, False, Reason::Deleting), (Progressing, True, Reason::Deleting)]);
+}
+
+#[test]
+fn a_pause_says_who_why_and_until_when_and_what_waits() {
+    let mut world = serving();
+    assert_conditions(&world, &[(Paused, False, Reason::NotPaused)]);
+    paused(&mut world, 0, 7200);
+    assert_conditions(&world, &[(Paused, True, Reason::Paused), (Ready, True, Reason::Serving), (Progressing, False, Reason::Settled)]);
+    let mut world = world.then(web(3));
+    assert_conditions(&world, &[(Progressing, False, Reason::Paused), (Ready, False, Reason::RollingOut)]);
+    let message = |world: &World, kind| api_types::condition::find(&told(world).conditions, kind).map(|found| found.message.clone());
+    assert_eq!(message(&world, Paused).as_deref(), Some("paused by ada until 2026-09-21T16:13:20Z: we look"));
+    assert_eq!(
+        message(&world, Progressing).as_deref(),
+        Some("paused by ada until 2026-09-21T16:13:20Z: we look; the next step will be: scale web from 2 to 3")
+    );
+    world = world.deleting();
+    assert!(message(&world, Ready).is_some_and(|text| text.contains("which waits: it is paused by ada")));
 }

@@ -4,7 +4,7 @@ use api_types::Reason;
 use api_types::kinds::app::{RolloutStatus, Verdict, VerdictPhase};
 use chrono::Duration;
 
-use super::fixtures::{World, start, web};
+use super::fixtures::{World, paused, start, web};
 use crate::edge::Check;
 use crate::engines::swarm::TaskState;
 use crate::kinds::app::model::Model;
@@ -142,4 +142,17 @@ fn a_verdict_is_final() {
     assert_eq!(verdict(&ready, None, 100_000).0, VerdictPhase::Ready);
     let failed = with_tasks(0, TaskState::New, "").verdict(VerdictPhase::Failed);
     assert_eq!(verdict(&failed, None, 100_000).0, VerdictPhase::Failed);
+}
+
+#[test]
+fn a_pause_fails_nobody_and_its_time_does_not_count() {
+    let mut world = with_tasks(0, TaskState::New, "");
+    let begun = judged(&world, None, 0).rollout;
+    paused(&mut world, 100, 1000);
+    assert_eq!(verdict(&world, Some(begun), 999), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(begun), 1299), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(begun), 1300), (VerdictPhase::Failed, Some(Reason::ProgressDeadlineExceeded)));
+    let mut crashing = with_tasks(3, TaskState::Failed, "task: non-zero exit (1)");
+    paused(&mut crashing, 0, 1000);
+    assert_eq!(verdict(&crashing, None, 1), (VerdictPhase::Rolling, None));
 }
