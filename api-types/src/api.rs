@@ -142,6 +142,16 @@ pub struct Draft {
     pub notes: Vec<Note>,
 }
 
+/// Manifests for services that run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drafts {
+    /// One for each app.
+    pub drafts: Vec<Draft>,
+    /// What concerns all of them.
+    pub notes: Vec<Note>,
+}
+
 /// Something that a person should know about a draft.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -241,7 +241,7 @@ mod tests {
     fn an_unknown_field_is_named_with_the_one_that_was_meant() {
         let unknown = field(Kind::App, &["spec", "processes", "prot"]).expect_err("no field");
         assert_eq!(unknown.suggestion.as_deref(), Some("port"));
-        assert!(unknown.to_string().starts_with("app.spec.processes has no field \"prot\"; it has args, command"), "{unknown}");
+        assert!(unknown.to_string().starts_with("app.spec.processes has no field \"prot\"; it has adopt, args, command"), "{unknown}");
         let unknown = field(Kind::App, &["spec", "image", "tag"]).expect_err("no field");
         assert_eq!(unknown.to_string(), "app.spec.image has no field \"tag\"; nothing is below it");
         assert_eq!(field(Kind::App, &["sepc"]).expect_err("no field").suggestion.as_deref(), Some("spec"));

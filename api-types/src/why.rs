@@ -63,6 +63,8 @@ pub enum Case {
     NoController,
     /// Somebody paused the app.
     Paused,
+    /// Somebody changed the app on the engine by hand, and `spec.driftPolicy` says to hold it.
+    DriftHeld,
     /// The change waits for its turn.
     Queued,
     /// The app is being deleted.
@@ -73,7 +75,7 @@ pub enum Case {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Ready,
         Self::RollingOut,
         Self::ImageMissing,
@@ -97,6 +99,7 @@ impl Case {
         Self::EdgeUnreachable,
         Self::NoController,
         Self::Paused,
+        Self::DriftHeld,
         Self::Queued,
         Self::Deleting,
         Self::Other,
@@ -128,6 +131,7 @@ impl Case {
             Self::EdgeUnreachable => "edge-unreachable",
             Self::NoController => "no-controller",
             Self::Paused => "paused",
+            Self::DriftHeld => "drift-held",
             Self::Queued => "queued",
             Self::Deleting => "deleting",
             Self::Other => "other",

@@ -130,6 +130,8 @@ pub enum Command {
     Create(cmd::create::Args),
     /// Write manifests from a Compose file
     Import(cmd::import::Args),
+    /// Write manifests from Swarm services that run already, to take them over
+    Adopt(cmd::adopt::Args),
     /// Read and change settings of the platform
     Settings(cmd::settings::Args),
     /// Keep a server's address and a token, after checking both

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod dockerd;
 pub mod edge;
 pub mod engine;
+pub mod foreign;
 pub mod inspect;
 pub mod platform;
 pub mod tap;

@@ -195,6 +195,14 @@ impl Platform {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Makes a token of an administrator who is limited to an organisation.
+    pub async fn tenant_token(&self, org: &str) -> anyhow::Result<String> {
+        let url = format!("http://{API}/v1/orgs/{org}/tokens");
+        let body = serde_json::json!({"name": "tenant", "role": "admin"});
+        let answer: serde_json::Value = self.http.post(url).bearer_auth(&self.token).json(&body).send().await?.json().await?;
+        Ok(answer["token"].as_str().with_context(|| answer.to_string())?.to_owned())
+    }
+
     /// An app of organisation `default`.
     pub async fn app(&self, name: &str) -> anyhow::Result<App> {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await
@@ -367,12 +375,15 @@ impl Platform {
     }
 }
 
-/// Inserts or deletes the rule that drops packets to the provider, in the test's own network namespace.
+/// Inserts or deletes the rules that drop packets to and from the provider, in the test's own network namespace. Both
+/// ways: an answer that the provider held back would else still arrive.
 async fn provider_rule(flag: &str, port: &str) -> anyhow::Result<()> {
     ensure!(crate::dockerd::in_lab(), "firewall rules are for a namespace of the test's own");
-    let rule = ["-w", flag, "OUTPUT", "-o", "lo", "-p", "tcp", "--dport", port, "-j", "DROP"];
-    let output = Command::new("iptables").args(rule).output().await?;
-    ensure!(output.status.success(), "iptables: {}", String::from_utf8_lossy(&output.stderr));
+    for side in ["--dport", "--sport"] {
+        let rule = ["-w", flag, "OUTPUT", "-o", "lo", "-p", "tcp", side, port, "-j", "DROP"];
+        let output = Command::new("iptables").args(rule).output().await?;
+        ensure!(output.status.success(), "iptables: {}", String::from_utf8_lossy(&output.stderr));
+    }
     Ok(())
 }
 

@@ -39,8 +39,18 @@ fn check_processes(spec: &AppSpec, errors: &mut Vec<FieldError>) {
         }
         _ => {}
     }
+    let mut adopted = BTreeSet::new();
     for (name, process) in &spec.processes {
-        check_process(process, &path::field("spec.processes", name.as_str()), errors);
+        let at = path::field("spec.processes", name.as_str());
+        check_process(process, &at, errors);
+        let Some(adopt) = &process.adopt else { continue };
+        let at = path::field(&path::field(&at, "adopt"), "service");
+        if !adopt.is_valid() {
+            let message = "expected the name of a Swarm service: letters, digits, \"_\", \".\" and \"-\", at most 63";
+            errors.push(FieldError::new(at, message));
+        } else if !adopted.insert(&adopt.service) {
+            errors.push(FieldError::new(at, format!("another process takes {} over already", adopt.service)));
+        }
     }
 }
 

@@ -135,6 +135,9 @@ pub struct ProcessSpec {
     /// Time between SIGTERM and SIGKILL.
     #[serde(default = "default_grace")]
     pub stop_grace_period: HumanDuration,
+    /// A Swarm service that runs already and becomes this process as it is, without a restart of a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<AdoptSpec>,
 }
 
 impl Default for ProcessSpec {
@@ -149,7 +152,30 @@ impl Default for ProcessSpec {
             resources: ResourcesSpec::default(),
             health: None,
             stop_grace_period: default_grace(),
+            adopt: None,
         }
+    }
+}
+
+/// Which Swarm service a process takes over.
+///
+/// It has to be asked for in the apply itself, by an administrator of the platform, while the service runs exactly as the process
+/// says. From then on the service is the process, until something that its tasks are made from changes: then a service of
+/// the platform's own making replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdoptSpec {
+    /// Name of the service.
+    #[schemars(length(max = 63))]
+    pub service: String,
+}
+
+impl AdoptSpec {
+    /// Whether the engine could have a service of this name.
+    pub fn is_valid(&self) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let starts_well = self.service.starts_with(|c: char| c.is_ascii_alphanumeric());
+        self.service.len() <= 63 && starts_well && self.service.chars().all(plain)
     }
 }
 

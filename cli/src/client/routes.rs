@@ -12,6 +12,8 @@ pub const READY: &str = "/readyz";
 pub const VERSION: &str = "/version";
 /// Where manifests are applied; apps and domains name their organisation.
 pub const APPLY: &str = "/v1/apply";
+/// Manifests for services that run already.
+pub const DRAFTS: &str = "/v1/drafts";
 /// Platform settings.
 pub const SETTINGS: &str = "/v1/settings";
 

@@ -20,6 +20,7 @@ Examples:
   skyctl apply -f manifests/ -f extra.json  a directory's manifests and one more, all or none
   skyctl get app shop -o yaml | skyctl apply -f -
   skyctl apply -f app.yaml --dry-run        check on the server, write nothing
+  skyctl apply -f app.yaml --adopt --wait   take over the running services that \"adopt\" names; see skyctl adopt
 
 All manifests are checked first; every error of every file is reported at once and nothing is sent. The
 server writes all of them in one transaction, or none.";
@@ -34,6 +35,9 @@ pub struct Args {
     /// Let the server check everything, but write nothing
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
+    /// Take over the Swarm services that processes name with "adopt"; for administrators of the platform
+    #[arg(long)]
+    pub adopt: bool,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -44,7 +48,7 @@ pub struct Args {
 /// See [`CliError`].
 pub async fn run(session: &Session, args: Args) -> Result<()> {
     let loaded = prepare(session, &args.files).await?;
-    let response = send(session, loaded, args.dry_run).await?;
+    let response = send(session, loaded, &args).await?;
     for result in &response.results {
         output::line(&shown(result, response.dry_run))?;
     }
@@ -70,8 +74,9 @@ pub async fn prepare(session: &Session, files: &[PathBuf]) -> Result<Loaded> {
     Ok(loaded)
 }
 
-async fn send(session: &Session, loaded: Loaded, dry_run: bool) -> Result<ApplyResponse> {
-    let query = if dry_run { vec![("dryRun", "true".to_owned())] } else { Vec::new() };
+async fn send(session: &Session, loaded: Loaded, args: &Args) -> Result<ApplyResponse> {
+    let flags = [("dryRun", args.dry_run), ("adopt", args.adopt)];
+    let query: Vec<_> = flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name, "true".to_owned())).collect();
     let request = ApplyRequest { items: loaded.documents.iter().map(|document| document.value.clone()).collect() };
     match session.client.post(routes::APPLY, &query, &request).await {
         Ok(response) => Ok(response),

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod adopt;
 pub mod apply;
 pub mod completion;
 pub mod contexts;
@@ -170,6 +171,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Status(args) => status::run(&session()?, args).await,
         Command::Why(args) => why::run(&session()?, args).await,
         Command::Explain(args) => explain::run(&args),
+        Command::Adopt(args) => adopt::run(&session()?, args).await,
         Command::Contexts(args) => contexts::run(args, &cli.globals),
         Command::Login(args) => login::run(args, &cli.globals).await,
         Command::Logout(args) => login::logout(args, &cli.globals),

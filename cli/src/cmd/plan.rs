@@ -15,6 +15,7 @@ use crate::output::{self, BOLD, DIM, TextFormat, age, paint};
 const EXAMPLES: &str = "\
 Examples:
   skyctl plan -f app.yaml     the steps that applying this would lead to
+  skyctl plan -f . --adopt    as if it were applied with --adopt
   skyctl plan shop            the steps that are left for an app as it is
   skyctl plan -f . -o json    for programs: a list with one plan for each app
 
@@ -30,6 +31,9 @@ pub struct Args {
     /// File or directory with manifests; - is the standard input. May be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub files: Vec<PathBuf>,
+    /// As if it were applied with --adopt
+    #[arg(long, conflicts_with = "name")]
+    pub adopt: bool,
     /// Form of the output
     #[arg(short = 'o', long = "output", value_enum, default_value_t = TextFormat::Text)]
     pub output: TextFormat,
@@ -51,7 +55,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     let loaded = prepare(session, &args.files).await?;
     let mut plans = Vec::new();
     for index in 0..loaded.documents.len() {
-        match plan(session, &loaded, index).await {
+        match plan(session, &loaded, index, args.adopt).await {
             Ok(plan) => plans.extend(plan),
             Err(error) => return Err(located(error, loaded, Some(index))),
         }
@@ -67,11 +71,12 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     Ok(())
 }
 
-async fn plan(session: &Session, loaded: &Loaded, index: usize) -> Result<Option<PlanResponse>> {
+async fn plan(session: &Session, loaded: &Loaded, index: usize, adopt: bool) -> Result<Option<PlanResponse>> {
     let Some(document) = loaded.documents.get(index).filter(|document| document.kind == Kind::App) else { return Ok(None) };
     let org: OrgName =
         document.org().unwrap_or_default().parse().map_err(|error: api_types::name::ParseError| CliError::Usage(error.to_string()))?;
-    session.client.post(&routes::app(&org, &document.name, "plan"), &[], &document.value).await.map(Some)
+    let query: Vec<_> = adopt.then(|| ("adopt", "true".to_owned())).into_iter().collect();
+    session.client.post(&routes::app(&org, &document.name, "plan"), &query, &document.value).await.map(Some)
 }
 
 fn show_all(plans: &[PlanResponse], format: TextFormat) -> Result<()> {

@@ -20,7 +20,7 @@ context that `skyctl login` made (`~/.config/skyswarm/config.yaml`, or `$SKYSWAR
 | exit code | |
 | --- | --- |
 | 0 | done |
-| 1 | failed; for `diff`: there are differences; for `status`: the platform does not do its work |
+| 1 | failed; for `diff`: there are differences; for `status`: the platform does not do its work; for `why`: the app is not ready |
 | 2 | the command line or a manifest is not right |
 | 3 | there is no such object |
 | 4 | not allowed: no token, a wrong one, or one that may not |

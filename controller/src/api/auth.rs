@@ -101,7 +101,8 @@ impl Caller {
         Err(ApiError::new(ProblemKind::Forbidden, "this needs a platform token, one that is not limited to an organization"))
     }
     pub(super) fn writes(&self, source: &str, dry_run: bool) -> WriteContext {
-        WriteContext { author: self.who.name.clone(), source: source.to_owned(), client: self.client.clone(), dry_run }
+        let adoptions = Vec::new();
+        WriteContext { author: self.who.name.clone(), source: source.to_owned(), client: self.client.clone(), dry_run, adoptions }
     }
 }
 

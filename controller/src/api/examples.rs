@@ -16,7 +16,7 @@ pub(super) fn unready() -> Value {
     json!({"ok": false, "checks": {"database": "the database does not answer"}})
 }
 pub(super) fn metrics() -> Value {
-    json!("# HELP skyswarm_api_requests Requests by route template and status class.\n# TYPE skyswarm_api_requests counter\n# EOF\n")
+    json!("# HELP skyswarm_leader 1 while this process leads.\n# TYPE skyswarm_leader gauge\nskyswarm_leader 1\n")
 }
 pub(super) fn document_head() -> Value {
     json!({"openapi": "3.1.0", "info": {"title": "Skyswarm", "version": env!("CARGO_PKG_VERSION")}, "paths": {}})
@@ -44,6 +44,20 @@ pub(super) fn token_created() -> Value {
         info.remove("lastUsedAt");
     }
     json!({"token": "sky_…", "info": info})
+}
+
+pub(super) fn drafts() -> Value {
+    json!({
+        "drafts": [{
+            "services": ["shop_web"],
+            "manifest": {
+                "apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "shop"},
+                "spec": {"image": "acme/shop:1", "processes": {"web": {"adopt": {"service": "shop_web"}, "port": 8080, "replicas": 2}}},
+            },
+            "notes": [{"path": "services.shop_web.constraints", "message": "node.role==worker: the platform chooses nodes"}],
+        }],
+        "notes": [],
+    })
 }
 
 pub(super) fn platform_status() -> Value {

@@ -114,13 +114,13 @@ impl Default for ApiMetrics {
 }
 
 impl ApiMetrics {
-    /// Adds the metrics to a registry; call it once.
+    /// Adds the metrics to a registry, which prefixes their names; call it once.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("skyswarm_api_requests", "Requests by route template and status class", self.requests.clone());
-        registry.register("skyswarm_api_request_seconds", "Time until a response began, by route template", self.seconds.clone());
-        registry.register("skyswarm_api_requests_in_flight", "Requests whose response has not begun", self.in_flight.clone());
-        registry.register("skyswarm_api_watches", "Watches that are open", self.watches.clone());
-        registry.register("skyswarm_api_watches_ended", "Watches that ended, by reason", self.watches_ended.clone());
+        registry.register("api_requests", "Requests by route template and status class", self.requests.clone());
+        registry.register("api_request_duration_seconds", "Time until a response began, by route template", self.seconds.clone());
+        registry.register("api_requests_in_flight", "Requests whose response has not begun", self.in_flight.clone());
+        registry.register("api_watches", "Watches that are open", self.watches.clone());
+        registry.register("api_watches_ended", "Watches that ended, by reason", self.watches_ended.clone());
     }
 
     pub(super) fn watch_opened(&self) -> OpenWatch {

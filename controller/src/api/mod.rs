@@ -14,6 +14,7 @@
 //! reachable only through these, and a test asks every documented route without a token.
 
 mod admission;
+mod adoption;
 mod auth;
 pub mod backend;
 mod backend_store;
@@ -46,7 +47,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use metrics::ApiMetrics;
 pub use serve::serve;
-pub use state::{ApiState, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck};
+pub use state::{
+    Adoptable, ApiState, DraftQuery, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+};
 
 /// The whole API as a service. Streams end when `shutdown` is cancelled. Must be called inside a Tokio runtime.
 pub fn router(state: ApiState, shutdown: CancellationToken) -> Router {

@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::api::{LogLine, PlanStep};
+use api_types::api::{Drafts, LogLine, PlanStep};
 use api_types::why::Witness;
-use api_types::{AppName, AppSpec, EnvKey, Host, OrgName, ProcessName};
+use api_types::{App, AppName, AppSpec, EnvKey, FieldError, Host, OrgName, ProcessName};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::backend::Backend;
 use super::metrics::ApiMetrics;
@@ -22,7 +23,7 @@ use super::usage::Usage;
 use super::watch::Hub;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::settings::Settings;
-use crate::store::{AppRecord, Revision};
+use crate::store::{AdoptionGrant, AppRecord, Revision};
 
 /// Everything that the API uses. Built once by `boot`; cheap to clone.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct ApiState {
     pub planner: Arc<dyn Planner>,
     /// Reads logs.
     pub logs: Arc<dyn LogSource>,
+    /// Finds services that apps may take over.
+    pub services: Arc<dyn ServiceSource>,
     /// Further checks of `/readyz`; the database is always checked.
     pub checks: Vec<Arc<dyn ReadyCheck>>,
     /// Counts requests.
@@ -121,6 +124,8 @@ pub struct PlanInput {
     pub observed: Option<Value>,
     /// The newest revisions of the stored app, newest first.
     pub revisions: Vec<Revision>,
+    /// Services that it would be permitted to take over.
+    pub adoptions: Vec<Adoptable>,
     /// The revision whose content is wanted, with its own secrets and image: a rollback or a retry.
     pub restored: Option<Revision>,
 }
@@ -167,6 +172,56 @@ pub type LogLines = BoxStream<'static, Result<LogLine, LogError>>;
 pub trait LogSource: Send + Sync + 'static {
     /// Lines of an app's replicas. Dropping the stream ends the reading.
     async fn logs(&self, app: &AppRecord, query: LogQuery) -> Result<LogLines, LogError>;
+}
+
+/// Which services manifests are wanted of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DraftQuery {
+    /// Services by name.
+    pub services: Vec<String>,
+    /// All services of a stack.
+    pub stack: Option<String>,
+    /// Name of the app, or first part of the names of several.
+    pub app: Option<AppName>,
+}
+
+/// A service that an app may take over: it runs as the app says, and is nobody's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adoptable {
+    /// The permission.
+    pub grant: AdoptionGrant,
+    /// The service as it was observed; only the planner can read it.
+    pub observed: Value,
+}
+
+/// Why a service cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ServiceError {
+    /// The engine does not answer, or there is none here.
+    #[error("services cannot be read now: {detail}")]
+    Unavailable {
+        /// Which part, and what it said; shown to the user.
+        detail: String,
+    },
+    /// There is no such service.
+    #[error("{detail}")]
+    NotFound {
+        /// What there is not.
+        detail: String,
+    },
+    /// It is there and cannot be an app, or not this one; each with its place.
+    #[error("the services cannot be taken over")]
+    Refused(Vec<FieldError>),
+}
+
+/// Services on the engine, whoever made them.
+#[async_trait]
+pub trait ServiceSource: Send + Sync + 'static {
+    /// Manifests that say what services are.
+    async fn drafts(&self, query: &DraftQuery) -> Result<Drafts, ServiceError>;
+    /// Whether an app may take a service over as one of its processes; `None` when it has it already. `uid` is the app's, where it is
+    /// stored.
+    async fn adoptable(&self, app: &App, uid: Option<Uuid>, process: &ProcessName) -> Result<Option<Adoptable>, ServiceError>;
 }
 
 /// A part that must answer before the server is ready.

@@ -17,7 +17,9 @@ use crate::engines::swarm::SwarmEngine;
 use crate::kinds::app::AppIndex;
 use crate::kinds::app::apply::Executor;
 use crate::kinds::app::ledger::{DriftMetrics, DriftWatch, Killed};
+use crate::kinds::app::metrics::AppMetrics;
 use crate::kinds::app::observe::Observer;
+use crate::kinds::app::quiet::Quiet;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::node::NodeReconciler;
 use crate::runtime::lease::DEFAULT_TTL;
@@ -107,6 +109,8 @@ impl Control {
             clock: core.clock.clone(),
             settings: core.settings(),
             events: Arc::new(move |event| events.record(event)) as EventSender,
+            metrics: core.metrics.register(AppMetrics::register),
+            quiet: Quiet::default(),
             edge: edge_url,
             https_port: edge.https_port,
             quiet_until: quiet_until.clone(),

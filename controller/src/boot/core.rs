@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::datadir::DataDir;
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::settings::Settings;
+use crate::store::metrics::PoolCounts;
 use crate::store::{NewToken, Store, StoreError, WriteContext};
 use crate::telemetry::MetricsRegistry;
 
@@ -49,7 +50,9 @@ impl Core {
         let (settings, _) = watch::channel(Arc::new(settings));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
-        Ok(Self { id, host, store, clock, entropy, metrics: MetricsRegistry::new(), settings })
+        let metrics = MetricsRegistry::new();
+        metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
+        Ok(Self { id, host, store, clock, entropy, metrics, settings })
     }
 
     /// The settings, as they are now and change.
@@ -66,8 +69,13 @@ impl Core {
     pub(super) async fn bootstrap(&self, data: &DataDir) -> anyhow::Result<()> {
         if self.store.org_list().await?.is_empty() {
             let organization = Organization::new(ObjectMeta::named(FIRST_ORG), OrganizationSpec::default());
-            let cx =
-                WriteContext { author: "skyswarm".to_owned(), source: "first start".to_owned(), client: String::new(), dry_run: false };
+            let cx = WriteContext {
+                author: "skyswarm".to_owned(),
+                source: "first start".to_owned(),
+                client: String::new(),
+                dry_run: false,
+                adoptions: Vec::new(),
+            };
             self.store.apply(&[Manifest::Organization(organization)], &cx).await.context("the first organization cannot be made")?;
         }
         let known = match tokio::fs::read_to_string(data.token_file()).await {

@@ -18,6 +18,8 @@ use super::sources::{EdgeReady, StoredRoutes};
 use crate::edge::EndpointTable;
 use crate::edge::document::DocumentOptions;
 use crate::edge::endpoints::{self, EndpointsConfig};
+use crate::edge::lag;
+use crate::edge::metrics::{EdgeCounts, EdgeMetrics};
 use crate::edge::provider::{self, ProviderConfig};
 use crate::edge::publisher::{self, EdgeHandle, PublisherConfig};
 use crate::edge::responder;
@@ -75,6 +77,10 @@ impl Edge {
         let traefik = Traefik::start(config, core.clock.clone(), core.entropy.clone()).await.context("the proxy cannot be started")?;
         let proxy = TraefikClient::new(api, args.edge_http, endpoints.table.clone())?.with(Some(probe), args.edge_https);
         let proxy = Arc::new(proxy);
+        let metrics = core.metrics.register(EdgeMetrics::register);
+        let counts = EdgeCounts { published: handle.published(), endpoints: endpoints.table.clone() };
+        core.metrics.register(|registry| registry.register_collector(Box::new(counts)));
+        let lag = tokio::spawn(lag::follow(proxy.clone(), handle.published(), metrics, cancel.child_token()));
         let https_port = args.edge_https.map(|address| address.port());
         Ok(Self {
             proxy,
@@ -83,7 +89,7 @@ impl Edge {
             https_port,
             traefik,
             cancel,
-            tasks: vec![endpoints.task, publisher, server, pages],
+            tasks: vec![endpoints.task, publisher, server, pages, lag],
         })
     }
 

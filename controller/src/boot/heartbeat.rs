@@ -19,6 +19,8 @@ use crate::store::{HEARTBEAT_EVERY, Store};
 
 /// Longest wait for a part's answer; a part that needs longer is told as not answering.
 const PART_LIMIT: Duration = Duration::from_secs(2);
+/// Time to the next report while a part does not answer: whoever repairs it wants to see that it is back.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for the row's removal at the end.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
@@ -74,6 +76,9 @@ impl Beat {
                 _ = timer.tick() => {}
             }
             let report = self.report().await;
+            if [&report.engine, &report.edge].into_iter().flatten().any(|part| !part.ok) {
+                timer.reset_after(AGAIN);
+            }
             match self.store.heartbeat_put(&self.id, self.started_at, &report).await {
                 Ok(()) => failing = false,
                 // Once: the database's absence is logged by whoever needs it more.

@@ -45,7 +45,9 @@ impl LogSource for NoLogs {
 #[async_trait]
 impl LogSource for EngineLogs {
     async fn logs(&self, app: &AppRecord, query: LogQuery) -> Result<LogLines, LogError> {
-        let reader = Reader { engine: self.engine.clone(), prefix: names::prefix(&app.name, app.uid), owner: app.uid.to_string(), query };
+        let adopted = app.adopted.keys().cloned().collect();
+        let prefix = names::prefix(&app.name, app.uid);
+        let reader = Reader { engine: self.engine.clone(), prefix, adopted, owner: app.uid.to_string(), query };
         let found = reader.services().await.map_err(unavailable)?;
         let first = reader.open(&found, reader.query.since, reader.query.tail).await.map_err(unavailable)?;
         if !reader.query.follow {
@@ -67,6 +69,8 @@ fn unavailable(error: EngineError) -> LogError {
 struct Reader {
     engine: Arc<dyn SwarmEngine>,
     prefix: String,
+    /// Services that were taken over; they have names of their own.
+    adopted: Vec<String>,
     owner: String,
     query: LogQuery,
 }
@@ -77,7 +81,11 @@ impl Reader {
     /// The app's services that are wanted, by name, with their process.
     async fn services(&self) -> EngineResult<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
-        for service in self.engine.service_list(&self.prefix).await? {
+        let mut services = self.engine.service_list(&self.prefix).await?;
+        for name in &self.adopted {
+            services.extend(self.engine.service_list(name).await?);
+        }
+        for service in services {
             let labels = service.spec.labels;
             let process = labels.get(labels::PROCESS).cloned().unwrap_or_default();
             let is_ours = labels.get(labels::OWNER_UID) == Some(&self.owner);

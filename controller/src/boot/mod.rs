@@ -16,5 +16,6 @@ pub mod postgres;
 pub mod preflight;
 pub mod reference;
 pub mod roles;
+mod services;
 pub mod signals;
 mod sources;

@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::api::{PlanInput, Planner};
+use crate::api::{Adoptable, PlanInput, Planner};
 use crate::clock::SharedClock;
+use crate::engines::swarm::Service;
 use crate::kinds::app::desired;
 use crate::kinds::app::model::Observed;
 use crate::kinds::app::preview::{self, Wanted};
 use crate::kinds::app::witness;
+use crate::plan::Fact;
 use crate::settings::{EndpointMode, Settings};
 use crate::store::{AppRecord, Revision};
 
@@ -47,9 +49,9 @@ impl Planner for AppPlanner {
         };
         let platform = settings.platform_host(&input.org, &input.name);
         let hosts = desired::hosts(&input.wanted, input.custom_hosts.iter().cloned(), platform);
-        let PlanInput { org, name, current, wanted, observed, revisions, restored, .. } = input;
+        let PlanInput { org, name, current, wanted, observed, revisions, restored, adoptions, .. } = input;
         let is_new = current.is_none();
-        let record = current.unwrap_or_else(|| AppRecord {
+        let mut record = current.unwrap_or_else(|| AppRecord {
             org,
             name,
             // Names on the engine carry the uid, and a plan shows none of them.
@@ -64,9 +66,12 @@ impl Planner for AppPlanner {
             spec: wanted.clone(),
             secret_versions: secret_versions.clone(),
             restarts: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             status: Default::default(),
             pause: Default::default(),
         });
+        let changed = changed || adoptions.iter().any(|service| record.adopted.get(&service.grant.service) != Some(&service.grant.id));
+        record.adopted.extend(adoptions.iter().map(|service| (service.grant.service.clone(), service.grant.id.clone())));
         let newest = revisions.iter().find(|revision| revision.generation == record.generation);
         let observed = observed.and_then(|value| match serde_json::from_value(value) {
             Ok(observed) => Some(observed),
@@ -76,6 +81,7 @@ impl Planner for AppPlanner {
                 None
             }
         });
+        let observed = with_services(observed, &adoptions);
         preview::steps(&Wanted {
             changed,
             spec: &wanted,
@@ -90,6 +96,20 @@ impl Planner for AppPlanner {
             record: &record,
         })
     }
+}
+
+/// Adds services that may be taken over to what was observed of an app, which was not theirs so far.
+fn with_services(observed: Option<Observed>, adoptions: &[Adoptable]) -> Option<Observed> {
+    if adoptions.is_empty() {
+        return observed;
+    }
+    let mut observed = observed.unwrap_or_else(Observed::nothing);
+    let found: Vec<Service> = adoptions.iter().filter_map(|service| serde_json::from_value(service.observed.clone()).ok()).collect();
+    if let Fact::Known(services) = &mut observed.services {
+        services.retain(|known| !found.iter().any(|service| service.id == known.id));
+        services.extend(found);
+    }
+    Some(observed)
 }
 
 /// The newest revision before a generation that served.

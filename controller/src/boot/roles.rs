@@ -22,9 +22,11 @@ use super::logs::{EngineLogs, NoLogs};
 use super::planner::AppPlanner;
 use super::postgres::PrivatePostgres;
 use super::preflight::{self, EngineNeed, Listener, Needs};
+use super::services::{EngineServices, NoServices};
 use super::signals;
 use super::sources::EngineReady;
-use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck};
+use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck, ServiceSource};
+use crate::engines::swarm::metrics::EngineMetrics;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::swarm::{EngineResult, SwarmEngine, SwarmInit};
 use crate::engines::traefik::binary;
@@ -57,7 +59,7 @@ pub async fn api(args: ApiRoleArgs) -> anyhow::Result<()> {
     let follower = tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), None, watches.clone()));
     let listener = TcpListener::bind(args.api.listen).await.context("the API cannot listen")?;
     let heart = Heart::start(&core, Parts { roles: vec!["api"], ..Parts::default() });
-    api::serve(listener, state(&core, Arc::new(NoLogs), Vec::new()), stop).await?;
+    api::serve(listener, state(&core, (Arc::new(NoLogs), Arc::new(NoServices)), Vec::new()), stop).await?;
     heart.stop().await;
     watches.cancel();
     Ok(follower.await?)
@@ -127,9 +129,10 @@ async fn up_with(
     let control = Control::start(&core, engine.clone(), &edge, edge_url(edge_args));
     let checks: Vec<Arc<dyn ReadyCheck>> = vec![Arc::new(EngineReady(engine.clone())), Arc::new(edge.ready())];
     let heart = Heart::start(&core, controller_parts(&["api", "controller", "edge"], engine.clone(), &edge, &control));
+    let services = Arc::new(EngineServices(engine.clone()));
     let logs = Arc::new(EngineLogs { engine, clock: core.clock.clone() });
     let served = match TcpListener::bind(listen).await {
-        Ok(listener) => api::serve(listener, state(&core, logs, checks), stop).await.map_err(anyhow::Error::from),
+        Ok(listener) => api::serve(listener, state(&core, (logs, services), checks), stop).await.map_err(anyhow::Error::from),
         Err(error) => Err(anyhow::Error::from(error).context("the API cannot listen")),
     };
     heart.stop().await;
@@ -171,6 +174,7 @@ async fn engine(args: &EngineArgs, core: &Core) -> anyhow::Result<Arc<dyn SwarmE
     let options = EngineOptions {
         registry_deadline: settings.registry_timeout(),
         writes_per_second: settings.swarm_writes_per_second(),
+        metrics: core.metrics.register(EngineMetrics::register),
         ..EngineOptions::default()
     };
     let engine: EngineResult<_> = DockerSwarm::connect(&args.docker_host, options);
@@ -194,7 +198,7 @@ fn edge_url(args: &EdgeArgs) -> (&'static str, u16) {
     ("http", args.edge_http.port())
 }
 
-fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>) -> ApiState {
+fn state(core: &Core, (logs, services): (Arc<dyn LogSource>, Arc<dyn ServiceSource>), checks: Vec<Arc<dyn ReadyCheck>>) -> ApiState {
     let registry = core.metrics.clone();
     let metrics_text = move || {
         registry.encode().unwrap_or_else(|error| {
@@ -209,6 +213,7 @@ fn state(core: &Core, logs: Arc<dyn LogSource>, checks: Vec<Arc<dyn ReadyCheck>>
         backend: Arc::new(core.store.clone()),
         planner: Arc::new(AppPlanner { settings: settings.clone(), clock: core.clock.clone() }),
         logs,
+        services,
         checks,
         metrics: Arc::new(metrics),
         metrics_text: Arc::new(metrics_text),

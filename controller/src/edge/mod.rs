@@ -14,6 +14,8 @@ mod dynamic;
 pub mod endpoints;
 pub mod inputs;
 pub mod known_good;
+pub mod lag;
+pub mod metrics;
 pub mod policy;
 pub mod provider;
 pub mod publisher;

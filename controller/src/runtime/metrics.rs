@@ -12,8 +12,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use super::queue::Priority;
+use crate::telemetry::Since;
 
 /// How a run ended, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,10 +127,12 @@ pub struct Metrics {
     run_seconds: Histograms,
     queue_depth: Family<LaneOf, Gauge>,
     queue_seconds: Histograms,
+    overdue: Family<Of, Since>,
     in_flight: Family<Of, Gauge>,
     retries: Family<Of, Counter>,
     panics: Family<Of, Counter>,
     resyncs: Family<ListOf, Counter>,
+    resync_age: Family<Of, Since>,
     hints_dropped: Family<Of, Counter>,
     /// 1 while this process leads.
     pub leader: Gauge,
@@ -146,10 +150,12 @@ impl Metrics {
             run_seconds: Family::new_with_constructor(seconds),
             queue_depth: Family::default(),
             queue_seconds: Family::new_with_constructor(seconds),
+            overdue: Family::default(),
             in_flight: Family::default(),
             retries: Family::default(),
             panics: Family::default(),
             resyncs: Family::default(),
+            resync_age: Family::default(),
             hints_dropped: Family::default(),
             leader: Gauge::default(),
             events_dropped: Counter::default(),
@@ -158,10 +164,13 @@ impl Metrics {
         registry.register("reconcile_duration_seconds", "How long a run took", metrics.run_seconds.clone());
         registry.register("reconcile_queue_depth", "Keys that wait, now or for their time", metrics.queue_depth.clone());
         registry.register("reconcile_queue_seconds", "How long a due key waited for its run", metrics.queue_seconds.clone());
+        registry.register("reconcile_overdue_seconds", "How long the oldest due key has been waiting", metrics.overdue.clone());
         registry.register("reconcile_in_flight", "Runs under way", metrics.in_flight.clone());
         registry.register("reconcile_retries", "Runs of keys that had failed before", metrics.retries.clone());
         registry.register("reconcile_panics", "Runs and listings that panicked", metrics.panics.clone());
         registry.register("reconcile_resyncs", "Listings of all keys, by how they ended", metrics.resyncs.clone());
+        let help = "Time since all keys were last listed, or since this process began to lead; 0 while it does not";
+        registry.register("reconcile_resync_age_seconds", help, metrics.resync_age.clone());
         registry.register("reconcile_hints_dropped", "Hints that a resync has to repair", metrics.hints_dropped.clone());
         registry.register("leader", "1 while this process leads", metrics.leader.clone());
         registry.register("events_dropped", "Events that were not written", metrics.events_dropped.clone());
@@ -182,6 +191,8 @@ impl Metrics {
             depth_user: self.queue_depth.get_or_create_owned(&LaneOf { controller, priority: Lane::User }),
             depth_background: self.queue_depth.get_or_create_owned(&LaneOf { controller, priority: Lane::Background }),
             queue_seconds: self.queue_seconds.get_or_create_owned(&of),
+            overdue: self.overdue.get_or_create_owned(&of),
+            resync_age: self.resync_age.get_or_create_owned(&of),
             in_flight: self.in_flight.get_or_create_owned(&of),
             retries: self.retries.get_or_create_owned(&of),
             panics: self.panics.get_or_create_owned(&of),
@@ -190,6 +201,15 @@ impl Metrics {
             controller,
         }
     }
+}
+
+/// When a key is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// It has been for so long.
+    Since(Duration),
+    /// It will be in so long.
+    In(Duration),
 }
 
 /// The metrics of one controller.
@@ -201,6 +221,8 @@ pub struct ControllerMetrics {
     depth_user: Gauge,
     depth_background: Gauge,
     queue_seconds: Histogram,
+    overdue: Since,
+    resync_age: Since,
     in_flight: Gauge,
     retries: Counter,
     panics: Counter,
@@ -225,8 +247,16 @@ impl ControllerMetrics {
         }
     }
 
+    /// This process leads from now on, or no more: only the leader lists keys.
+    pub fn leads(&self, leads: bool) {
+        self.resync_age.set(leads.then(Instant::now));
+    }
+
     /// A listing of all keys ended.
     pub fn resync_ended(&self, result: ListResult) {
+        if result == ListResult::Done {
+            self.resync_age.set(Some(Instant::now()));
+        }
         self.all.resyncs.get_or_create_owned(&ListOf { controller: self.controller, result }).inc();
     }
 
@@ -240,8 +270,13 @@ impl ControllerMetrics {
         self.hints_dropped.inc();
     }
 
-    /// What waits and what runs now.
-    pub fn queue(&self, depth: impl Fn(Priority) -> usize, in_flight: usize) {
+    /// What waits and what runs now, and since when the first key is due, or in how long it will be.
+    pub fn queue(&self, depth: impl Fn(Priority) -> usize, in_flight: usize, first: Option<Due>) {
+        let now = Instant::now();
+        self.overdue.set(first.and_then(|due| match due {
+            Due::Since(time) => now.checked_sub(time),
+            Due::In(time) => now.checked_add(time),
+        }));
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.depth_user.set(number(depth(Priority::User)));
         self.depth_background.set(number(depth(Priority::Background)));
@@ -268,6 +303,8 @@ mod tests {
             "skyswarm_reconcile_queue_depth{controller=\"app\",priority=\"user\"} 0",
             "skyswarm_reconcile_duration_seconds_count{controller=\"app\"} 1",
             "skyswarm_reconcile_panics_total{controller=\"app\"} 0",
+            "skyswarm_reconcile_overdue_seconds{controller=\"app\"} 0.0",
+            "skyswarm_reconcile_resync_age_seconds{controller=\"app\"} 0.0",
             "skyswarm_leader 0",
             "skyswarm_events_dropped_total 0",
         ] {

@@ -20,6 +20,8 @@ pub(super) struct NewGeneration<'a> {
     pub(super) labels: &'a BTreeMap<LabelKey, LabelValue>,
     pub(super) secret_versions: &'a BTreeMap<EnvKey, i64>,
     pub(super) restarts: &'a BTreeMap<ProcessName, i64>,
+    /// Swarm services that it may take over: names and ids.
+    pub(super) adopted: &'a BTreeMap<String, String>,
     /// Whether it is a new generation, or labels only.
     pub(super) spec_changed: bool,
     /// Where the content comes from, when it is an older revision's.
@@ -51,6 +53,7 @@ impl<'a> NewGeneration<'a> {
             labels: &record.labels,
             secret_versions: &record.secret_versions,
             restarts: &record.restarts,
+            adopted: &record.adopted,
             spec_changed: true,
             origin: None,
         }
@@ -65,8 +68,8 @@ impl<'a> NewGeneration<'a> {
         cx: &WriteContext,
     ) -> Result<AppRecord, WriteError> {
         let sql = concat!(
-            "INSERT INTO apps (uid, org, name, generation, labels, finalizers, created_at, spec, secret_versions) \
-             VALUES ($1, $2, $3, 1, $4, ARRAY[$5], $6, $7, $8) ON CONFLICT (subdomain) DO NOTHING RETURNING ",
+            "INSERT INTO apps (uid, org, name, generation, labels, finalizers, created_at, spec, secret_versions, adopted) \
+             VALUES ($1, $2, $3, 1, $4, ARRAY[$5], $6, $7, $8, $9) ON CONFLICT (subdomain) DO NOTHING RETURNING ",
             app_columns!()
         );
         let inserted: Option<AppRecord> = sqlx::query_as(sql)
@@ -78,6 +81,7 @@ impl<'a> NewGeneration<'a> {
             .bind(now)
             .bind(Json(self.spec))
             .bind(Json(self.secret_versions))
+            .bind(Json(self.adopted))
             .fetch_optional(&mut *tx)
             .await
             .map_err(StoreError::on("creating an app"))?;
@@ -109,7 +113,7 @@ impl<'a> NewGeneration<'a> {
             return row.await.map_err(StoreError::on(what));
         }
         let sql = concat!(
-            "UPDATE apps SET spec = $2, secret_versions = $3, labels = $4, restarts = $5, generation = generation + 1, \
+            "UPDATE apps SET spec = $2, secret_versions = $3, labels = $4, restarts = $5, adopted = $6, generation = generation + 1, \
              desired_version = desired_version + 1, resource_version = nextval('resource_version') WHERE uid = $1 RETURNING ",
             app_columns!()
         );
@@ -119,6 +123,7 @@ impl<'a> NewGeneration<'a> {
             .bind(Json(self.secret_versions))
             .bind(Json(self.labels))
             .bind(Json(self.restarts))
+            .bind(Json(self.adopted))
             .fetch_one(&mut *tx)
             .await
             .map_err(StoreError::on(what))?;

@@ -1,5 +1,7 @@
 //! Apply, for apps: what changed, secrets, limits, and hosts in their manifests.
 
+use std::collections::BTreeMap;
+
 use api_types::api::ApplyAction;
 use api_types::why::Case;
 use api_types::{FieldError, Host, Kind};
@@ -62,17 +64,21 @@ impl Apply<'_> {
         let uid = before.as_ref().map_or_else(|| self.store.inner.entropy.uuid(self.now), |record| record.uid);
         let mut secrets = self.secrets_resolve(item, uid, before.as_ref()).await?;
         let spec = self.passwords_resolve(item, uid, before.as_ref(), &mut secrets).await?;
+        let adopted = self.adoptions(item, before.as_ref());
         if !self.errors.is_empty() {
             // The transaction will be rolled back; what is left is only to find further errors.
             return Ok(());
         }
-        let spec_changed = before.as_ref().is_none_or(|record| record.spec != spec || record.secret_versions != secrets.versions);
+        let spec_changed = before
+            .as_ref()
+            .is_none_or(|record| record.spec != spec || record.secret_versions != secrets.versions || record.adopted != adopted);
         let restarts = before.as_ref().map(|record| record.restarts.clone()).unwrap_or_default();
         let next = NewGeneration {
             spec: &spec,
             labels: &item.head.labels,
             secret_versions: &secrets.versions,
             restarts: &restarts,
+            adopted: &adopted,
             spec_changed,
             origin: None,
         };
@@ -91,6 +97,34 @@ impl Apply<'_> {
         let versions = (record.generation, record.resource_version);
         self.done(item.head.item, result(Kind::App, Some(&item.org), item.name.as_str(), action, versions));
         Ok(())
+    }
+
+    /// Services that the app may take over: those that it might before, and those that this write permits. What the
+    /// spec names besides is refused, so that nobody gets hold of a service by writing its name.
+    fn adoptions(&mut self, item: &AppItem, before: Option<&AppRecord>) -> BTreeMap<String, String> {
+        let mut adopted = before.map(|record| record.adopted.clone()).unwrap_or_default();
+        let grants = self.cx.adoptions.iter().filter(|grant| grant.org == item.org && grant.app == item.name);
+        adopted.extend(grants.map(|grant| (grant.service.clone(), grant.id.clone())));
+        for (name, process) in &item.spec.processes {
+            let Some(adopt) = &process.adopt else { continue };
+            let path = format!("spec.processes.{name}.adopt");
+            let old = before.and_then(|record| record.spec.processes.get(name));
+            if !adopted.contains_key(&adopt.service) {
+                let message = format!(
+                    "taking the service {} over has to be asked for in the apply itself: skyctl apply --adopt, with a token of a platform \
+                     administrator",
+                    adopt.service
+                );
+                self.reject(item.head.item, FieldError::new(path, message));
+            } else if old.is_some_and(|old| old.adopt.as_ref() != Some(adopt))
+                && !before.is_some_and(|record| record.adopted.contains_key(&adopt.service))
+            {
+                let message =
+                    format!("the app has a process {name} already, with tasks of its own; take the service over as another process");
+                self.reject(item.head.item, FieldError::new(path, message));
+            }
+        }
+        adopted
     }
 
     /// Takes away the inline hosts that the app no longer wants.

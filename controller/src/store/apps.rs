@@ -16,7 +16,7 @@ use super::{AppKey, AppRecord, ListQuery, MUST_BE_ABSENT, MUST_EXIST, Store, Sto
 macro_rules! app_columns {
     () => {
         "org, name, uid, generation, resource_version, desired_version, labels, finalizers, created_at, \
-         deletion_timestamp, spec, secret_versions, restarts, status, paused_at, paused_until, paused_by, paused_because"
+         deletion_timestamp, spec, secret_versions, restarts, adopted, status, paused_at, paused_until, paused_by, paused_because"
     };
 }
 pub(super) use app_columns;

@@ -23,8 +23,10 @@ mod drift;
 mod error;
 mod events;
 mod glance;
+mod heads;
 mod heartbeats;
 mod leases;
+pub mod metrics;
 mod nodes;
 mod observations;
 mod organizations;
@@ -62,6 +64,7 @@ pub use changes_read::{Changed, ChangedObject, Mark, Scope};
 pub use drift::{DriftChange, DriftFound, DriftLook};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
+pub use heads::AppHead;
 pub use heartbeats::HEARTBEAT_EVERY;
 pub use pause::Pause;
 pub use rollback::Restored;
@@ -120,6 +123,9 @@ pub struct AppRecord {
     /// How often each process type was restarted by hand.
     #[sqlx(json)]
     pub restarts: BTreeMap<ProcessName, i64>,
+    /// Swarm services that it may take over, or has: their names, and the ids that were permitted.
+    #[sqlx(json)]
+    pub adopted: BTreeMap<String, String>,
     /// Last status.
     #[sqlx(json)]
     pub status: AppStatus,
@@ -199,6 +205,21 @@ pub struct WriteContext {
     pub client: String,
     /// Do everything, check everything, then roll back.
     pub dry_run: bool,
+    /// Swarm services that apps of this write may take over.
+    pub adoptions: Vec<AdoptionGrant>,
+}
+
+/// The permission to take a Swarm service over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptionGrant {
+    /// Organisation of the app.
+    pub org: OrgName,
+    /// The app.
+    pub app: AppName,
+    /// Name of the service.
+    pub service: String,
+    /// Its id; a service that comes later under its name is another one.
+    pub id: String,
 }
 
 /// Something changed; read it again.

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 #![expect(clippy::print_stdout, reason = "measured times, shown with a failed test")]
 
+mod adopt;
 mod bench;
 mod config;
 mod deploy;

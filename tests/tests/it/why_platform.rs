@@ -68,11 +68,20 @@ async fn hosts_that_are_taken_unsafe_or_lead_nowhere() -> anyhow::Result<()> {
 async fn an_engine_that_is_gone_is_told_by_why_and_status() -> anyhow::Result<()> {
     let mut platform = Platform::start().await?;
     platform.deploy(&app("shop", IMAGE, "")).await?;
-    let (before, output) = status(&platform).await?;
-    assert!(before.healthy && output.code == 0, "{output:?}");
+    // The first report was made while the proxy was starting; the next is soon.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let before = loop {
+        let (found, output) = status(&platform).await?;
+        let resynced =
+            found.processes.iter().any(|process| process.report.queue.as_ref().is_some_and(|queue| queue.resync_seconds.is_some()));
+        if found.healthy && output.code == 0 && resynced {
+            break found;
+        }
+        assert!(std::time::Instant::now() < deadline, "{output:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     let leader = before.processes.iter().find(|process| process.epoch.is_some()).expect("a leader");
     assert_eq!(leader.report.roles, ["api", "controller", "edge"]);
-    assert!(leader.report.queue.as_ref().is_some_and(|queue| queue.resync_seconds.is_some()), "{leader:#?}");
     platform.dockerd.kill9().await?;
     let why = told(&platform, "shop", Case::EngineUnreachable, &["shop"]).await?;
     assert_ne!(why.ready, ConditionStatus::True);

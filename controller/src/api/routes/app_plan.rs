@@ -10,13 +10,16 @@ use api_types::kinds::app::AppSpec;
 use api_types::{App, AppName, EnvKey, Host, Kind, Manifest};
 use axum::Json;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::api::admission::admit_put;
+use crate::api::adoption::adoptable;
 use crate::api::auth::{Access, Reads, TenantCtx};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::ApiResult;
-use crate::api::extract::{Name, OptionalBody};
-use crate::api::state::{PlanInput, SharedCore};
+use crate::api::extract::{Name, OptionalBody, Params};
+use crate::api::state::{Adoptable, PlanInput, SharedCore};
 use crate::api::{examples, view};
 use crate::store::{AppRecord, Revision};
 
@@ -42,7 +45,21 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
     )
 }
 
-async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(body, _): OptionalBody<App>) -> ApiResult<Json<PlanResponse>> {
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PlanParams {
+    /// As if it were applied with `adopt`.
+    #[serde(default)]
+    adopt: bool,
+}
+
+async fn plan(
+    ctx: TenantCtx<Reads>,
+    Name(name): Name<AppName>,
+    Params(params): Params<PlanParams>,
+    OptionalBody(body, _): OptionalBody<App>,
+) -> ApiResult<Json<PlanResponse>> {
+    let mut adoptions = Vec::new();
     let wanted = match &body {
         Some(body) => {
             ctx.caller.require(Role::Member)?;
@@ -53,7 +70,12 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
     let current = ctx.backend().app_get(&ctx.org, &name).await?;
     let (spec, action, changed_secrets, changes) = match (wanted, &current) {
         (Some(manifest), _) => {
-            let results = ctx.backend().apply(std::slice::from_ref(&manifest), &ctx.caller.writes("plan", true)).await?;
+            let mut cx = ctx.caller.writes("plan", true);
+            if params.adopt {
+                adoptions = adoptable(&ctx.caller, std::slice::from_ref(&manifest), false).await?;
+                cx.adoptions = adoptions.iter().map(|service| service.grant.clone()).collect();
+            }
+            let results = ctx.backend().apply(std::slice::from_ref(&manifest), &cx).await?;
             let action = results.first().map_or(ApplyAction::Unchanged, |result| result.action);
             let Manifest::App(app) = manifest else { return Err(ctx.no_such_app(&name)) };
             let changed = changed_secrets(&ctx, current.as_ref(), &app.spec).await?;
@@ -68,7 +90,8 @@ async fn plan(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, OptionalBody(bod
         (None, Some(record)) => (view::without_secrets(record.spec.clone()), ApplyAction::Unchanged, BTreeSet::new(), Vec::new()),
         (None, None) => return Err(ctx.no_such_app(&name)),
     };
-    let (steps, observed_at) = steps(&ctx, Asked { name: &name, current, wanted: spec, changed_secrets, restored: None }).await?;
+    let (steps, observed_at) =
+        steps(&ctx, Asked { name: &name, current, wanted: spec, changed_secrets, adoptions, restored: None }).await?;
     Ok(Json(PlanResponse { name: name.into(), action, changes, steps, observed_at }))
 }
 
@@ -91,12 +114,13 @@ pub(super) struct Asked<'a> {
     pub(super) current: Option<AppRecord>,
     pub(super) wanted: AppSpec,
     pub(super) changed_secrets: BTreeSet<EnvKey>,
+    pub(super) adoptions: Vec<Adoptable>,
     pub(super) restored: Option<Revision>,
 }
 
 /// The steps from what was last observed, and when that was.
 pub(super) async fn steps<A: Access>(ctx: &TenantCtx<A>, asked: Asked<'_>) -> ApiResult<(Vec<PlanStep>, Option<DateTime<Utc>>)> {
-    let Asked { name, current, wanted, changed_secrets, restored } = asked;
+    let Asked { name, current, wanted, changed_secrets, adoptions, restored } = asked;
     let custom_hosts = custom_hosts(ctx, name, &wanted).await?;
     let (observation, revisions) = match &current {
         Some(record) => (ctx.backend().observation_get(record.uid).await?, ctx.backend().revision_list(record.uid, MAX_REVISIONS).await?),
@@ -104,7 +128,7 @@ pub(super) async fn steps<A: Access>(ctx: &TenantCtx<A>, asked: Asked<'_>) -> Ap
     };
     let (observed, observed_at) = observation.map_or((None, None), |(value, at)| (Some(value), Some(at)));
     let (org, name) = (ctx.org.clone(), name.clone());
-    let input = PlanInput { org, name, current, wanted, changed_secrets, custom_hosts, observed, revisions, restored };
+    let input = PlanInput { org, name, current, wanted, changed_secrets, custom_hosts, observed, revisions, adoptions, restored };
     Ok((ctx.caller.api().planner.plan(input), observed_at))
 }
 

@@ -114,7 +114,14 @@ async fn answer(ctx: &TenantCtx<Writes>, name: &AppName, done: Option<Restored>,
     let changes = diff(&newest.content(), &restored.content());
     let steps = if changed {
         let wanted = view::without_secrets(restored.spec.clone());
-        let asked = Asked { name, current: Some(before), wanted, changed_secrets: BTreeSet::new(), restored: Some(restored.clone()) };
+        let asked = Asked {
+            name,
+            current: Some(before),
+            wanted,
+            changed_secrets: BTreeSet::new(),
+            adoptions: Vec::new(),
+            restored: Some(restored.clone()),
+        };
         steps(ctx, asked).await?.0
     } else {
         Vec::new()

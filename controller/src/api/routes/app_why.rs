@@ -64,7 +64,6 @@ async fn explain(ctx: TenantCtx<Reads>, Name(name): Name<AppName>) -> ApiResult<
         deleting: app.deletion_timestamp,
         spec: &app.spec,
         status: &app.status,
-        observed_at: observation.as_ref().map(|(_, at)| *at),
         witness: witness.as_ref(),
         processes: &processes,
         nodes: &nodes,

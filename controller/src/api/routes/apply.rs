@@ -6,8 +6,9 @@ use api_types::Manifest;
 use api_types::api::{ApplyResponse, Role};
 use axum::Json;
 
-use super::WriteParams;
+use super::ApplyParams;
 use crate::api::admission::{Admitted, ApplyBody, admit_apply, permit};
+use crate::api::adoption::adoptable;
 use crate::api::auth::{Caller, OrgCtx, Writes, no_such_org};
 use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
@@ -52,7 +53,7 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 
 async fn apply_in_org(
     ctx: OrgCtx<Writes>,
-    Params(params): Params<WriteParams>,
+    Params(params): Params<ApplyParams>,
     RawBody(body, _): RawBody<ApplyBody>,
 ) -> ApiResult<Json<ApplyResponse>> {
     let admitted = admit_apply(&body, Some(&ctx.org))?;
@@ -62,22 +63,27 @@ async fn apply_in_org(
     if ctx.caller.is_platform() && !brings_org && ctx.backend().org_get(&ctx.org).await?.is_none() {
         return Err(no_such_org(ctx.org.as_str()));
     }
-    write(&ctx.caller, admitted, params.dry_run).await
+    write(&ctx.caller, admitted, &params).await
 }
 
 async fn apply_anywhere(
     caller: Caller,
-    Params(params): Params<WriteParams>,
+    Params(params): Params<ApplyParams>,
     RawBody(body, _): RawBody<ApplyBody>,
 ) -> ApiResult<Json<ApplyResponse>> {
     caller.require(Role::Member)?;
     let admitted = admit_apply(&body, caller.org()?.as_ref())?;
     permit(&admitted.manifests, &caller)?;
-    write(&caller, admitted, params.dry_run).await
+    write(&caller, admitted, &params).await
 }
 
-async fn write(caller: &Caller, admitted: Admitted, dry_run: bool) -> ApiResult<Json<ApplyResponse>> {
-    let cx = caller.writes("apply", dry_run);
+async fn write(caller: &Caller, admitted: Admitted, params: &ApplyParams) -> ApiResult<Json<ApplyResponse>> {
+    let dry_run = params.dry_run;
+    let mut cx = caller.writes(if params.adopt { "adopt" } else { "apply" }, dry_run);
+    if params.adopt {
+        let found = adoptable(caller, &admitted.manifests, admitted.list).await?;
+        cx.adoptions = found.into_iter().map(|service| service.grant).collect();
+    }
     let written = caller.backend().apply(&admitted.manifests, &cx).await;
     let results = written.map_err(|failure| ApiError::from_write(failure, admitted.list))?;
     Ok(Json(ApplyResponse { results, dry_run }))

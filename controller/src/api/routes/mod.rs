@@ -14,6 +14,7 @@ mod app_why;
 mod apply;
 mod apps;
 mod domains;
+mod drafts;
 mod nodes;
 mod orgs;
 mod server;
@@ -59,6 +60,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(app_pause::routes())
         .merge(app_drift::routes())
         .merge(domains::routes())
+        .merge(drafts::routes())
         .merge(nodes::routes())
         .merge(settings::routes())
         .merge(status::routes())
@@ -72,6 +74,19 @@ struct WriteParams {
     /// Check everything, write nothing.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Query of an apply.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ApplyParams {
+    /// Check everything, write nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// Take over the running Swarm services that `processes.….adopt` names, where they run exactly as the process says. For
+    /// administrators of the platform.
+    #[serde(default)]
+    adopt: bool,
 }
 
 /// Query of a change of an app.

@@ -8,7 +8,7 @@ use aide::axum::routing::get_with;
 use api_types::api::{HealthResponse, VersionInfo, WhoAmI};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::json_schema;
 
@@ -17,9 +17,7 @@ use crate::api::docs::{Examples, Tag, add_response, describe, response};
 use crate::api::error::{ApiResult, chain};
 use crate::api::state::SharedCore;
 use crate::api::{examples, openapi};
-
-/// Media type of the metrics that Prometheus reads.
-const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::telemetry::exposition;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     ApiRouter::new()
@@ -46,9 +44,10 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .api_route(
             "/metrics",
             get_with(metrics, |mut op| {
-                add_response(op.inner_mut(), 200, response("Metrics as text.", METRICS, Some(json_schema!({"type": "string"}))));
-                describe(op, Tag::Server, "metrics", "Metrics", "For Prometheus, in the OpenMetrics text format.")
-                    .answer_example(200, examples::metrics())
+                let text = Some(json_schema!({"type": "string"}));
+                add_response(op.inner_mut(), 200, response("Metrics as text.", exposition::PROMETHEUS, text));
+                let long = "For Prometheus, in its text format, or as OpenMetrics where `Accept` asks for that.";
+                describe(op, Tag::Server, "metrics", "Metrics", long).answer_example(200, examples::metrics())
             }),
         )
         .api_route(
@@ -129,8 +128,14 @@ async fn readyz(State(core): State<SharedCore>) -> Readiness {
     Readiness(HealthResponse { ok, checks })
 }
 
-async fn metrics(State(core): State<SharedCore>) -> Response {
-    ([(header::CONTENT_TYPE, METRICS)], (core.state.metrics_text)()).into_response()
+async fn metrics(State(core): State<SharedCore>, headers: HeaderMap) -> Response {
+    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let text = (core.state.metrics_text)();
+    if accepted.any(exposition::wants_openmetrics) {
+        ([(header::CONTENT_TYPE, exposition::OPENMETRICS)], text).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, exposition::PROMETHEUS)], exposition::to_prometheus(&text)).into_response()
+    }
 }
 
 async fn document() -> Response {

@@ -1,5 +1,6 @@
 //! Requests through the whole router into a real PostgreSQL: layers, roles, admission, routes, store.
 
+mod adoption;
 mod apply;
 mod apps;
 mod changes;
@@ -21,8 +22,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api_types::api::{LogLine, LogStream, PlanStep, Role};
-use api_types::{Node, NodeSpec, NodeStatus, ObjectMeta, OrgName};
+use api_types::api::{Drafts, LogLine, LogStream, PlanStep, Role};
+use api_types::{App, FieldError, Node, NodeSpec, NodeStatus, ObjectMeta, OrgName, ProcessName};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
@@ -34,12 +35,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use uuid::Uuid;
 
 use super::state::{LogLines, LogQuery};
-use super::{ApiMetrics, ApiState, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck};
+use super::{
+    Adoptable, ApiMetrics, ApiState, DraftQuery, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+};
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::settings::Settings;
-use crate::store::{AppRecord, CONTROLLER_LEASE, NewToken, Store};
+use crate::store::{AdoptionGrant, AppRecord, CONTROLLER_LEASE, NewToken, Store};
 
 /// Remembers its input; answers one step per process.
 #[derive(Default)]
@@ -61,6 +65,32 @@ impl Planner for RecordingPlanner {
 #[derive(Default)]
 struct FixedLogs {
     queries: Mutex<Vec<LogQuery>>,
+}
+
+/// An engine with the service `shop_web`, which is `a:1`, and `taken`, which is somebody's.
+struct FixedServices;
+
+#[async_trait]
+impl ServiceSource for FixedServices {
+    async fn drafts(&self, query: &DraftQuery) -> Result<Drafts, ServiceError> {
+        match query.services.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["shop_web"] => Ok(Drafts::default()),
+            ["down"] => Err(ServiceError::Unavailable { detail: "the engine does not answer".to_owned() }),
+            _ => Err(ServiceError::NotFound { detail: "there is no such service".to_owned() }),
+        }
+    }
+    async fn adoptable(&self, app: &App, _: Option<Uuid>, process: &ProcessName) -> Result<Option<Adoptable>, ServiceError> {
+        let service = app.spec.processes[process].adopt.clone().expect("asked for").service;
+        let (org, name) = (app.metadata.org.clone().expect("filled in"), app.metadata.name.parse().expect("a name"));
+        match service.as_str() {
+            "shop_web" => {
+                let grant = AdoptionGrant { org, app: name, service, id: "svc1".to_owned() };
+                Ok(Some(Adoptable { grant, observed: Value::Null }))
+            }
+            "taken" => Err(ServiceError::Refused(vec![FieldError::new(format!("spec.processes.{process}.adopt.service"), "it is taken")])),
+            _ => Err(ServiceError::NotFound { detail: format!("there is no service {service}") }),
+        }
+    }
 }
 
 #[async_trait]
@@ -171,6 +201,7 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         backend: backend.clone(),
         planner: Arc::new(RecordingPlanner::default()),
         logs: Arc::new(FixedLogs::default()),
+        services: Arc::new(FixedServices),
         checks: Vec::new(),
         metrics: Arc::new(ApiMetrics::default()),
         metrics_text: Arc::new(|| "# EOF\n".to_owned()),

@@ -23,6 +23,7 @@ pub(super) fn operations() -> Vec<(String, String, Value)> {
 pub(super) fn concrete(template: &str, org: &str) -> String {
     let host = format!("{org}.example.com");
     let name = if template.starts_with("/v1/nodes") { "n1" } else { "shop" };
+    let template = if template == "/v1/drafts" { "/v1/drafts?service=shop_web" } else { template };
     template
         .replace("{org}", org)
         .replace("{name}", name)

@@ -179,6 +179,10 @@ async fn a_plain_request_id_is_kept_and_another_is_replaced() {
 async fn the_server_tells_its_version_and_metrics() {
     let api = Harness::new().await;
     assert_eq!(api.get("/version", "").await.json()["apiVersions"], json!(["skyswarm.dev/v1"]));
-    assert_eq!(api.get("/metrics", "").await.text, "# EOF\n");
+    let plain = api.get("/metrics", "").await;
+    assert_eq!((plain.text.as_str(), plain.header("content-type")), ("", crate::telemetry::exposition::PROMETHEUS));
+    let request = Request::builder().uri("/metrics").header("accept", "application/openmetrics-text;version=1.0.0,*/*;q=0.1");
+    let open = api.raw(request.body(Body::empty()).expect("a request")).await;
+    assert_eq!((open.text.as_str(), open.header("content-type")), ("# EOF\n", crate::telemetry::exposition::OPENMETRICS));
     assert_eq!(api.get("/openapi.json", "").await.json(), crate::api::openapi::document());
 }

@@ -40,6 +40,7 @@ fn needs(method: &str, template: &str) -> (u8, bool) {
         (_, path) if path.contains("/tokens") => (3, path.starts_with("/v1/tokens")),
         (method, path) if path.starts_with("/v1/nodes") || path.starts_with("/v1/settings") => (if method == "GET" { 1 } else { 3 }, true),
         ("POST", path) if path.ends_with("/plan") => (1, false),
+        ("GET", "/v1/drafts") => (3, true),
         ("GET", _) => (1, false),
         _ => (2, false),
     }

@@ -101,7 +101,7 @@ async fn metrics_have_route_templates_and_no_names() {
         ask(server.address, &format!("GET {path} HTTP/1.1\r\n{close}")).await;
     }
     ask(server.address, &format!("PROPFIND /secretorg HTTP/1.1\r\n{close}")).await;
-    let mut registry = Registry::default();
+    let mut registry = Registry::with_prefix("skyswarm");
     server.state.metrics.register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");

@@ -71,10 +71,48 @@ pub(super) fn apply_owned(rendered: &mut models::ServiceSpec, spec: &ServiceSpec
     container.labels = Some(hash(&spec.container_labels));
     container.command = list(&spec.command);
     container.args = list(&spec.args);
-    container.env = list(&spec.env.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect::<Vec<_>>());
+    container.env = environment(&spec.env);
     container.stop_grace_period = (spec.stop_grace_nanos > 0).then_some(spec.stop_grace_nanos);
     container.secrets = (!secrets.is_empty()).then_some(secrets);
     Ok(())
+}
+
+/// Changes those fields of a spec that was read from the engine, and that is somebody else's work, that differ from
+/// `spec`; whatever else is set stays, networks, ports and secrets above all.
+pub(super) fn apply_changed(rendered: &mut models::ServiceSpec, spec: &ServiceSpec) {
+    let found = spec_from_engine(rendered.clone(), String::new());
+    if found.labels != spec.labels {
+        rendered.labels = Some(hash(&spec.labels));
+    }
+    if found.replicas != spec.replicas {
+        let replicas = Some(i64::try_from(spec.replicas).unwrap_or(i64::MAX));
+        rendered.mode.get_or_insert_default().replicated = Some(models::ServiceSpecModeReplicated { replicas });
+    }
+    let template = rendered.task_template.get_or_insert_default();
+    if (found.nano_cpus, found.memory_bytes) != (spec.nano_cpus, spec.memory_bytes) {
+        let limits = template.resources.get_or_insert_default().limits.get_or_insert_default();
+        (limits.nano_cpus, limits.memory_bytes) = (some_nonzero(spec.nano_cpus), some_nonzero(spec.memory_bytes));
+    }
+    let container = template.container_spec.get_or_insert_default();
+    if found.image != spec.image {
+        container.image = Some(spec.image.clone());
+    }
+    if found.command != spec.command {
+        container.command = list(&spec.command);
+    }
+    if found.args != spec.args {
+        container.args = list(&spec.args);
+    }
+    if found.env != spec.env {
+        container.env = environment(&spec.env);
+    }
+    if found.stop_grace_nanos != spec.stop_grace_nanos {
+        container.stop_grace_period = (spec.stop_grace_nanos > 0).then_some(spec.stop_grace_nanos);
+    }
+}
+
+fn environment(env: &BTreeMap<String, String>) -> Option<Vec<String>> {
+    list(&env.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect::<Vec<_>>())
 }
 
 /// Swarm's own updater is not in play (a new release is a new service); this bounds the harm if it ever is.

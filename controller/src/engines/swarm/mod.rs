@@ -9,6 +9,8 @@ mod classify;
 mod convert;
 mod extras;
 pub mod fake;
+mod foreign;
+pub mod metrics;
 pub mod real;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+
+pub use foreign::{ForeignHealth, ForeignPort, ForeignService, STACK_LABEL, ServiceSelection};
 
 /// How a call to the engine failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -165,7 +169,7 @@ pub struct SecretMount {
 }
 
 /// A service on the engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Service {
     /// Engine id.
     pub id: String,
@@ -175,6 +179,17 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+}
+
+impl Service {
+    /// Whether somebody else made it, and it was taken over.
+    pub fn is_adopted(&self) -> bool {
+        self.spec.labels.contains_key(labels::ADOPTED)
+    }
+    /// The labels that say what its tasks are: the service's own for one that was taken over, whose tasks have none.
+    pub fn task_labels(&self) -> &BTreeMap<String, String> {
+        if self.is_adopted() { &self.spec.labels } else { &self.spec.container_labels }
+    }
 }
 
 /// State of a task, in the order in which it moves.
@@ -430,10 +445,13 @@ pub trait SwarmEngine: Send + Sync + 'static {
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>>;
     /// The labels of whatever service has this very name, ours or not.
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>>;
+    /// Services that may be somebody else's, with everything that is set.
+    async fn service_find(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>>;
     /// Creates a service and returns its id.
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String>;
     /// Replaces the owned fields of a service. Foreign settings are kept when `spec.extras` has any, and else taken off;
-    /// what the engine filled in by itself is kept.
+    /// what the engine filled in by itself is kept. Of a service with the label [`labels::ADOPTED`], before or after, only
+    /// those fields are written that differ from what is there: all others are as its maker wanted them.
     async fn service_update(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()>;
     /// Removes a service by id.
     async fn service_remove(&self, id: &str) -> EngineResult<()>;
@@ -498,6 +516,8 @@ pub mod labels {
     pub const PORT: &str = "skyswarm.dev/port";
     /// Health check as JSON of `HealthSpec` (container label).
     pub const HEALTH: &str = "skyswarm.dev/health";
+    /// On a service that somebody else made and that was taken over: `true`. Its tasks carry no label of ours.
+    pub const ADOPTED: &str = "skyswarm.dev/adopted";
     /// Key of a secret.
     pub const SECRET_KEY: &str = "skyswarm.dev/secret-key";
 }

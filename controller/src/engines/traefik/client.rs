@@ -64,7 +64,7 @@ impl TraefikClient {
     }
 
     /// Asks the API; `None` for 404.
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ProxyError> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ProxyError> {
         let unreachable = |message: String| ProxyError::Unreachable { what: path.to_owned(), message };
         let ask = async {
             let response = self.client.get(format!("{}{path}", self.api)).send().await.map_err(|error| unreachable(chain(&error)))?;
@@ -167,6 +167,16 @@ impl ProxyApi for TraefikClient {
             Ok(None) => Fact::Absent,
             Err(error) => {
                 tracing::debug!(key, %error, "the proxy could not be asked about a route");
+                Fact::Unknown
+            }
+        }
+    }
+
+    async fn route_digests(&self, keys: &[String]) -> Fact<BTreeMap<String, u64>> {
+        match self.read_digests(keys).await {
+            Ok(digests) => Fact::Known(digests),
+            Err(error) => {
+                tracing::debug!(%error, "the proxy could not be asked about all routes");
                 Fact::Unknown
             }
         }

@@ -7,12 +7,15 @@
 
 pub mod binary;
 pub mod client;
+mod digest;
 pub mod fake;
 mod gate;
 mod leftover;
 mod log;
 pub mod process;
 pub mod static_config;
+
+use std::collections::BTreeMap;
 
 use api_types::Host;
 use async_trait::async_trait;
@@ -67,6 +70,12 @@ pub trait ProxyApi: Send + Sync + 'static {
     /// What the proxy does with the route of a key. `probe` in the answer is empty: asking the app is
     /// [`ProxyApi::probe`]'s work.
     async fn route_facts(&self, key: &str) -> Fact<RouteFacts>;
+    /// A number for each of the keys that the proxy has something for; it differs whenever what the proxy does with
+    /// the key's route differs. `Unknown` where that cannot be told.
+    async fn route_digests(&self, keys: &[String]) -> Fact<BTreeMap<String, u64>> {
+        let _: &[String] = keys;
+        Fact::Unknown
+    }
     /// What it runs as a whole.
     async fn overview(&self) -> Result<ProxyOverview, ProxyError>;
     /// Asks an app through the edge. With a health path it wants a status from 200 to 399; without one, any

@@ -38,8 +38,6 @@ pub struct Facts<'a> {
     pub spec: &'a AppSpec,
     /// What the controller last told.
     pub status: &'a AppStatus,
-    /// When the controller last saw something new.
-    pub observed_at: Option<DateTime<Utc>>,
     /// The task that shows a failure best.
     pub witness: Option<&'a Witness>,
     /// Processes of the server, by their heartbeats.
@@ -72,7 +70,7 @@ pub fn why(facts: &Facts<'_>) -> Why {
         generation: facts.generation,
         ready,
         case,
-        summary: words::summary(facts, case, last),
+        summary: words::summary(facts, case, &chain),
         since: witness.map(|witness| witness.since).or(last.and_then(|link| link.since)),
         node: last.and_then(|link| link.node.clone()),
         serving_generation: facts.status.serving_generation,
@@ -115,6 +113,7 @@ pub fn case_of(reason: Reason) -> Option<Case> {
         Reason::RouteRejected | Reason::RoutePending | Reason::ProbeFailed | Reason::NoBackends => Case::DomainNotRouted,
         Reason::Deleting | Reason::DeletionBlocked => Case::Deleting,
         Reason::Paused => Case::Paused,
+        Reason::DriftHeld => Case::DriftHeld,
         Reason::InternalError | Reason::SettingMissing | Reason::Unavailable => Case::Other,
         _ => return None,
     })
@@ -224,7 +223,8 @@ fn proof(facts: &Facts<'_>, ready: &Condition) -> Vec<Link> {
     for kind in [ConditionType::Serving, ConditionType::Healthy, ConditionType::Routed] {
         chain.extend(condition(&facts.status.conditions, kind).map(|told| link(told, None)));
     }
-    chain.extend(paused(facts).map(|told| link(told, None)));
+    let drifted = condition(&facts.status.conditions, ConditionType::Drifted).filter(|told| told.status == ConditionStatus::True);
+    chain.extend(drifted.into_iter().chain(paused(facts)).map(|told| link(told, None)));
     chain
 }
 
@@ -261,7 +261,9 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
     // The reason of `Ready` itself comes from the deepest cause, when it has a name of its own.
     let own = case_of(ready.reason).and_then(|case| Some((case, causes(all).find(|told| told.reason == ready.reason)?)));
     let other = || causes(all).filter(|told| !is_consequence(facts, ready, told)).find_map(|told| Some((case_of(told.reason)?, told)));
-    let Some((case, told)) = own.or_else(other) else {
+    let held =
+        || condition(all, ConditionType::Drifted).filter(|told| told.status == ConditionStatus::True && told.reason == Reason::DriftHeld);
+    let Some((case, told)) = own.or_else(other).or_else(|| held().map(|told| (Case::DriftHeld, told))) else {
         let progress = condition(all, ConditionType::Progressing);
         chain.extend(progress.map(|told| link(told, None)));
         let under_way = progress.is_some_and(|told| told.status == ConditionStatus::True);

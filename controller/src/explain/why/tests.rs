@@ -84,7 +84,6 @@ impl Scene {
             deleting: self.deleting.then(|| now() - TimeDelta::seconds(5)),
             spec: &spec(""),
             status: &self.status,
-            observed_at: None,
             witness: self.witness.as_ref(),
             processes: &self.processes,
             nodes: &self.nodes,
@@ -234,6 +233,15 @@ fn a_change_that_nobody_looked_at_waits_and_its_place_is_told() {
         why.summary,
         "generation 2 waits for a controller: the change has waited for 90 s; 3 older changes are before it; the controller runs 4 apps now, and 2 are due"
     );
+    // What somebody changed by hand, and nobody may put right.
+    case.status.observed_generation = 2;
+    case.status.conditions = vec![
+        told(Ready, False, Reason::Starting, "not every wanted task is ready"),
+        told(Healthy, False, Reason::Starting, "web: 1 of 2 ready"),
+        told(ConditionType::Drifted, True, Reason::DriftHeld, "service shop-web: replicas 2 -> 1"),
+    ];
+    case.witness = None;
+    assert_eq!((case.ask().case, abouts(&case.ask())), (Case::DriftHeld, vec!["Ready", "Drifted"]));
     case.deleting = true;
     assert_eq!(case.ask().case, Case::Deleting);
 }
@@ -256,6 +264,8 @@ fn a_reason_that_says_what_is_wrong_has_a_case() {
         "Serving",
         "MixedRevisions",
         "NotPaused",
+        "NoDrift",
+        "DriftFound",
         "Running",
         "RollingOut",
         "RolloutFailed",

@@ -9,9 +9,11 @@ use super::Facts;
 use crate::explain::span;
 
 /// What is the matter, in one or two sentences.
-pub(super) fn summary(facts: &Facts<'_>, case: Case, last: Option<&Link>) -> String {
+pub(super) fn summary(facts: &Facts<'_>, case: Case, chain: &[Link]) -> String {
     let name = facts.name;
-    let text = last.map(|link| link.message.trim_end_matches('.')).unwrap_or_default();
+    // The task says how it ended; that it was for want of memory, and how much it may have, the condition says.
+    let told = chain.iter().rev().find(|link| case != Case::OutOfMemory || link.reason.is_some());
+    let text = told.map(|link| link.message.trim_end_matches('.')).unwrap_or_default();
     let who = facts.witness.map_or_else(|| "a task".to_owned(), who);
     let about = match case {
         Case::Ready => return ready(facts),
@@ -34,6 +36,7 @@ pub(super) fn summary(facts: &Facts<'_>, case: Case, last: Option<&Link>) -> Str
         Case::EdgeUnreachable => format!("nobody can say whether requests reach {name}, because the proxy does not answer: {text}"),
         Case::NoController => format!("nobody can say how {name} is now, because no controller works: {text}"),
         Case::Paused => format!("{name} is paused, so nothing is changed on the engine: {text}"),
+        Case::DriftHeld => format!("{name} was changed on the engine by hand, and spec.driftPolicy holds that: {text}"),
         Case::Queued => format!("generation {} waits for a controller: {text}", facts.generation),
         Case::Deleting => format!("{name} is being deleted: {text}"),
         Case::HostInUse | Case::UnsafeHost | Case::DatabaseUnreachable | Case::Other => format!("{name} is not ready: {text}"),
@@ -187,6 +190,10 @@ pub(super) fn next(facts: &Facts<'_>, case: Case) -> Vec<Advice> {
         Case::EdgeUnreachable => advice.say("the server starts its proxy again by itself; its log says why it does not answer"),
         Case::NoController => advice.say("start `skyswarm up` or `skyswarm controller`, or see in its log why it does not lead"),
         Case::Paused => advice.run("let it go on", "resume app/{}"),
+        Case::DriftHeld => {
+            advice.run("see what was changed", "drift app/{}");
+            advice.say("let it be put right with spec.driftPolicy: correct, or take the change into the manifest");
+        }
         Case::Queued => advice.say("wait; if it takes long, `skyctl status` says what the controller does"),
         Case::Deleting => advice.run("wait for its end", "wait app/{} --for delete"),
         Case::HostInUse | Case::UnsafeHost | Case::DatabaseUnreachable | Case::Other => {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use api_types::ProcessName;
 use secrecy::SecretString;
 
+use super::adopt;
 use super::desired::Desired;
 use super::model::{Model, ReleaseKey};
 use super::names;
@@ -77,9 +79,16 @@ impl Executor {
                 render::stamp(&mut spec);
                 self.engine.service_create(&spec).await?;
             }
+            Step::AdoptService { process, .. } => self.adopt(process, desired, epoch).await?,
             Step::UpdateService { process, release, .. } => {
                 let found = self.service(desired, model, &(process.clone(), release.clone())).await?;
                 let target = desired.target.processes.get(process).ok_or_else(|| changed(process.as_str()))?;
+                if found.is_adopted() {
+                    let process = desired.target.spec.processes.get(process).ok_or_else(|| changed(process.as_str()))?;
+                    let mut spec = adopt::corrected(&desired.target.spec, process, &target.service, &found.spec);
+                    render::stamp(&mut spec);
+                    return Ok(self.engine.service_update(&found.id, found.version, &spec).await?);
+                }
                 let mut spec = target.service.clone();
                 spec.replicas = found.spec.replicas;
                 // The stamps say which generation made the service, not which one corrected it, and which scale we set,
@@ -127,6 +136,26 @@ impl Executor {
         let resolution = self.engine.image_resolve(&spec.image, spec.effective_pull_policy()).await?;
         self.store.revision_image_put(desired.owner.uid, desired.target.generation, resolution.reference(), epoch).await?;
         Ok(())
+    }
+
+    /// Marks a service as the app's. What was seen of it is looked at again, since nothing else of it may be changed.
+    async fn adopt(&self, process: &ProcessName, desired: &Desired, epoch: i64) -> Result<(), ApplyError> {
+        let target = desired.target.processes.get(process).ok_or_else(|| changed(process.as_str()))?;
+        let spec = desired.target.spec.processes.get(process).ok_or_else(|| changed(process.as_str()))?;
+        let adoption = target.adoption.as_ref().ok_or_else(|| changed(process.as_str()))?;
+        let found = self.engine.service_list(&adoption.service).await?;
+        let found = found.into_iter().find(|found| found.spec.name == adoption.service && found.id == adoption.id);
+        let found = found.ok_or_else(|| changed(&adoption.service))?;
+        if adopt::refusal(Some(&desired.owner), &desired.target.spec, spec, &found).is_some() {
+            return Err(changed(&adoption.service));
+        }
+        let mut marked = found.spec.clone();
+        marked.labels.extend(target.service.labels.clone());
+        marked.labels.insert(labels::ADOPTED.to_owned(), "true".to_owned());
+        marked.labels.insert(labels::EPOCH.to_owned(), epoch.to_string());
+        marked.labels.insert(labels::SCALE.to_owned(), found.spec.replicas.to_string());
+        render::stamp(&mut marked);
+        Ok(self.engine.service_update(&found.id, found.version, &marked).await?)
     }
 
     async fn create_secret(&self, name: &str, desired: &Desired) -> Result<(), ApplyError> {

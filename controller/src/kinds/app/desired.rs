@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api_types::kinds::app::{AppSpec, Verdict, VerdictPhase};
 use api_types::{EnvKey, Host, ProcessName};
 
+use super::adopt::Adoption;
 use super::names;
 use super::render::{self, Owner, ProcessTarget};
 use crate::edge::Route;
@@ -28,6 +29,8 @@ pub struct Desired {
     /// What the engine shall converge to: the newest generation, or the last proven one when the
     /// newest has failed.
     pub target: Target,
+    /// Swarm services that the app may have taken over: names and ids.
+    pub adopted: BTreeMap<String, String>,
     /// Releases that were proven to serve, by process; they need no health window again.
     pub proven: BTreeSet<(ProcessName, String)>,
     /// The generation that these releases are of.
@@ -82,6 +85,18 @@ impl Target {
         }
     }
 
+    /// Says which services may be taken over: names and ids of `permitted`.
+    fn with_adoptions(mut self, permitted: &BTreeMap<String, String>) -> Self {
+        for (name, process) in &mut self.processes {
+            let adopt = self.spec.processes.get(name).and_then(|process| process.adopt.as_ref());
+            process.adoption = adopt.and_then(|adopt| {
+                let id = permitted.get(&adopt.service)?.clone();
+                Some(Adoption { service: adopt.service.clone(), id })
+            });
+        }
+        self
+    }
+
     /// Names of the Swarm secrets that this target needs, by name: key and version.
     pub fn secrets(&self, owner: &Owner) -> BTreeMap<String, (EnvKey, i64)> {
         self.secret_versions
@@ -97,11 +112,12 @@ impl Desired {
     pub fn new(record: &AppRecord, newest: &Revision, proven: Option<&Revision>, hosts: Vec<Host>, dnsrr: bool) -> Self {
         let owner = Owner { org: record.org.clone(), app: record.name.clone(), uid: record.uid, dnsrr };
         let failed = newest.verdict.phase == VerdictPhase::Failed;
-        let proven_target = proven.map(|revision| Target::of(&owner, revision));
+        let target_of = |revision| Target::of(&owner, revision).with_adoptions(&record.adopted);
+        let proven_target = proven.map(target_of);
         let proven_releases = proven_target.iter().flat_map(releases).collect();
         let target = match (failed, proven_target) {
             (true, Some(proven)) => proven,
-            _ => Target::of(&owner, newest),
+            _ => target_of(newest),
         };
         Self {
             owner,
@@ -111,6 +127,7 @@ impl Desired {
             pause: record.pause.clone(),
             hosts,
             target,
+            adopted: record.adopted.clone(),
             proven: proven_releases,
             proven_generation: proven.map(|revision| revision.generation),
         }

@@ -16,8 +16,9 @@ use api_types::drift::{DriftAction, DriftObject, DriftPolicy};
 use api_types::kinds::app::VerdictPhase;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::adopt;
 use super::desired::Desired;
-use super::model::{Observed, key_of};
+use super::model::{Observed, ReleaseKey, key_of};
 use super::plan::Step;
 use super::{names, render};
 use crate::edge::route_key;
@@ -92,6 +93,8 @@ impl Memory {
                 let owner = &desired.owner;
                 let name = names::service(&owner.app, owner.uid, process, release);
                 self.seen.remove(&(DriftObject::Service, name));
+                // One that was taken over has another name; those that stay are seen again with the next look.
+                self.seen.retain(|(kind, name)| *kind != DriftObject::Service || !desired.adopted.contains_key(name));
             }
             Step::RemoveSecret { name } => {
                 self.seen.remove(&(DriftObject::Secret, name.clone()));
@@ -119,10 +122,15 @@ impl Memory {
             _ => return,
         };
         self.touched.insert(object);
+        if let Step::UpdateService { process, .. } | Step::ScaleService { process, .. } = step {
+            let adoption = desired.target.processes.get(process).and_then(|target| target.adoption.as_ref());
+            self.touched.extend(adoption.map(|adoption| adoption.service.clone()));
+        }
     }
 
     /// What must be there because it was proven to serve.
-    fn seed(&mut self, desired: &Desired) {
+    fn seed(&mut self, desired: &Desired, observed: &Observed) {
+        let Fact::Known(services) = &observed.services else { return };
         if std::mem::replace(&mut self.seeded, true) {
             return;
         }
@@ -130,7 +138,15 @@ impl Memory {
             return;
         }
         let owner = &desired.owner;
-        self.seen.extend(desired.target.processes.values().map(|process| (DriftObject::Service, process.service.name.clone())));
+        let taken: BTreeSet<ReleaseKey> =
+            services.iter().filter(|service| is_adopted(desired, service)).filter_map(|service| key_of(desired, service)).collect();
+        let own = desired.target.processes.iter().filter(|(name, target)| !taken.contains(&((*name).clone(), target.release.clone())));
+        let own: Vec<(DriftObject, String)> = own.map(|(_, target)| (DriftObject::Service, target.service.name.clone())).collect();
+        // What was taken over uses no network and no secret of ours.
+        if own.is_empty() {
+            return;
+        }
+        self.seen.extend(own);
         self.seen.extend(desired.target.secrets(owner).into_keys().map(|name| (DriftObject::Secret, name)));
         self.seen.insert((DriftObject::Network, names::network(&owner.app, owner.uid)));
     }
@@ -147,10 +163,13 @@ pub fn find(
     if desired.deleting {
         return Vec::new();
     }
-    memory.seed(desired);
+    memory.seed(desired, observed);
     let mut found = Vec::new();
     for service in ours(desired, observed) {
         of_service(desired, service, &mut found);
+    }
+    for service in observed.services.known().into_iter().flatten().filter(|service| is_adopted(desired, service)) {
+        of_adopted(desired, service, &mut found);
     }
     of_tasks(desired, observed, killed, &mut found);
     of_absence(desired, observed, memory, &mut found);
@@ -160,10 +179,38 @@ pub fn find(
     found
 }
 
+/// Whether a service is this app's because it was taken over.
+fn is_adopted(desired: &Desired, service: &Service) -> bool {
+    desired.owner.owns(&service.spec.labels) && service.is_adopted()
+}
+
+/// A service that was taken over is to stay what it was then, in whatever a manifest can say; the rest is its maker's.
+fn of_adopted(desired: &Desired, service: &Service, found: &mut Vec<Finding>) {
+    let finding = |field: &str, desired: String, observed: &str| Finding {
+        kind: DriftObject::Service,
+        object: service.spec.name.clone(),
+        field: field.to_owned(),
+        desired,
+        observed: observed.to_owned(),
+        mendable: true,
+    };
+    if let Some(scale) = service.spec.labels.get(labels::SCALE)
+        && *scale != service.spec.replicas.to_string()
+    {
+        found.push(finding("replicas", scale.clone(), &service.spec.replicas.to_string()));
+    }
+    let Some((process, release)) = key_of(desired, service) else { return };
+    let is_target = desired.target.processes.get(&process).is_some_and(|target| target.release == release);
+    let Some(wanted) = desired.target.spec.processes.get(&process).filter(|_| is_target) else { return };
+    let fields: BTreeSet<&str> =
+        adopt::mismatches(&desired.target.spec, wanted, &service.spec).into_iter().map(|mismatch| mismatch.field).collect();
+    found.extend(fields.into_iter().map(|field| finding(field, "as it was taken over".to_owned(), "changed")));
+}
+
 /// Services of this app that we wrote. One that was taken over is as its maker left it.
 fn ours<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = &'a Service> {
     let services = observed.services.known().into_iter().flatten();
-    services.filter(|service| desired.owner.owns(&service.spec.labels) && !service.spec.labels.contains_key("skyswarm.dev/adopted"))
+    services.filter(|service| desired.owner.owns(&service.spec.labels) && !service.is_adopted())
 }
 
 fn of_service(desired: &Desired, service: &Service, found: &mut Vec<Finding>) {

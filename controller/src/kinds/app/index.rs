@@ -14,6 +14,8 @@ use crate::store::{AppKey, AppRecord};
 /// Apps by uid and by the prefix of their engine names. Holds one entry an app.
 #[derive(Debug, Default)]
 pub struct AppIndex {
+    /// By services that they took over, which have names of their own.
+    by_adopted: RwLock<HashMap<String, Uuid>>,
     by_uid: RwLock<HashMap<Uuid, AppKey>>,
     by_prefix: RwLock<HashMap<String, Uuid>>,
 }
@@ -21,6 +23,10 @@ pub struct AppIndex {
 impl AppIndex {
     /// Remembers an app.
     pub fn insert(&self, record: &AppRecord) {
+        if !record.adopted.is_empty() {
+            let mut by_adopted = self.by_adopted.write().unwrap_or_else(PoisonError::into_inner);
+            by_adopted.extend(record.adopted.keys().map(|service| (service.clone(), record.uid)));
+        }
         let known = self.by_uid.read().unwrap_or_else(PoisonError::into_inner).contains_key(&record.uid);
         if known {
             return;
@@ -33,6 +39,7 @@ impl AppIndex {
 
     /// Forgets an app that is gone.
     pub fn remove(&self, record: &AppRecord) {
+        self.by_adopted.write().unwrap_or_else(PoisonError::into_inner).retain(|_, uid| *uid != record.uid);
         self.by_uid.write().unwrap_or_else(PoisonError::into_inner).remove(&record.uid);
         let prefix = names::prefix(&record.name, record.uid);
         self.by_prefix.write().unwrap_or_else(PoisonError::into_inner).remove(&prefix);
@@ -43,8 +50,11 @@ impl AppIndex {
         self.by_uid.read().unwrap_or_else(PoisonError::into_inner).get(&uid).cloned()
     }
 
-    /// The app whose service, network or secret has this name: `<app>-<uid8>[-…]`.
+    /// The app whose service, network or secret has this name: `<app>-<uid8>[-…]`, or one that it took over.
     pub fn by_engine_name(&self, name: &str) -> Option<AppKey> {
+        if let Some(uid) = self.by_adopted.read().unwrap_or_else(PoisonError::into_inner).get(name).copied() {
+            return self.by_uid(uid);
+        }
         let by_prefix = self.by_prefix.read().unwrap_or_else(PoisonError::into_inner);
         // App and process names contain '-', so every cut at one is tried; there are few.
         let cuts = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);

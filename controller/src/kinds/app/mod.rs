@@ -5,6 +5,7 @@
 //! failure left behind, `ledger` what others changed; `reconcile` ties them together and is the only place that
 //! knows the order.
 
+pub mod adopt;
 pub mod apply;
 pub mod causes;
 pub mod desired;
@@ -12,15 +13,18 @@ pub mod drift;
 pub mod evidence;
 pub mod index;
 pub mod ledger;
+pub mod metrics;
 pub mod model;
 pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod preview;
+pub mod quiet;
 pub mod reconcile;
 pub mod render;
 pub mod serving;
 pub mod simulate;
+pub mod snapshot;
 pub mod status;
 pub mod verdict;
 pub mod witness;

@@ -12,9 +12,10 @@ use api_types::kinds::app::RolloutStatus;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::adopt;
 use super::desired::Desired;
 use super::names;
-use super::render;
+use super::render::{self, ProcessTarget};
 use crate::edge::{Endpoint, Route, RouteFacts, document, policy};
 use crate::engines::swarm::{Network, Secret, Service, Task, labels};
 use crate::plan::Fact;
@@ -76,6 +77,19 @@ pub struct ServiceModel {
     pub live: u32,
     /// Owned fields that are not as we want them; only for services of the target.
     pub differences: Vec<&'static str>,
+    /// Whether somebody else made it, and it was taken over.
+    pub adopted: bool,
+}
+
+/// A service that runs and that a process of the target is to take over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub service: String,
+    /// Wanted tasks as the engine has it.
+    pub replicas: u32,
+    /// Why it cannot be taken over; `None` when it can.
+    pub refused: Option<String>,
 }
 
 /// What the proxy sends to the app.
@@ -126,6 +140,8 @@ pub struct Model {
     pub secrets: BTreeMap<String, String>,
     /// The app's services.
     pub services: BTreeMap<ReleaseKey, ServiceModel>,
+    /// Services that processes of the target are to take over, and have not yet.
+    pub candidates: BTreeMap<ProcessName, Candidate>,
     /// Tasks that may still be alive although their service is gone.
     pub departing: u32,
     /// The published route.
@@ -166,6 +182,7 @@ impl Model {
                 .collect(),
             stable: false,
             services: services(desired, observed, now),
+            candidates: candidates(desired, observed),
             departing: departing(observed),
             route: observed.route.known().cloned(),
             edge: edge(desired, observed),
@@ -246,9 +263,37 @@ fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTree
             ready: ready(observed, service, now),
             settled: ready(observed, service, settled_by),
             live: count(observed.tasks.known().into_iter().flatten().filter(|task| task.service_id == service.id && task.is_live())),
-            differences: target.map(|target| render::differences(&target.service, &service.spec)).unwrap_or_default(),
+            differences: target.map(|target| differences(desired, &process, target, service)).unwrap_or_default(),
+            adopted: service.is_adopted(),
         };
         out.insert((process, release), model);
+    }
+    out
+}
+
+fn differences(desired: &Desired, process: &ProcessName, target: &ProcessTarget, found: &Service) -> Vec<&'static str> {
+    let spec = &desired.target.spec;
+    match spec.processes.get(process).filter(|_| found.is_adopted()) {
+        Some(process) => adopt::differences(spec, process, &target.service, &found.spec),
+        None => render::differences(&target.service, &found.spec),
+    }
+}
+
+fn candidates(desired: &Desired, observed: &Observed) -> BTreeMap<ProcessName, Candidate> {
+    let spec = &desired.target.spec;
+    let mut out = BTreeMap::new();
+    for (name, target) in &desired.target.processes {
+        let (Some(adoption), Some(process)) = (&target.adoption, spec.processes.get(name)) else { continue };
+        let mut services = observed.services.known().into_iter().flatten();
+        let found = services.find(|service| service.spec.name == adoption.service && service.id == adoption.id);
+        // One that is the app's already is among its services.
+        let Some(found) = found.filter(|service| !desired.owner.owns(&service.spec.labels)) else { continue };
+        let candidate = Candidate {
+            service: adoption.service.clone(),
+            replicas: u32::try_from(found.spec.replicas).unwrap_or(u32::MAX),
+            refused: adopt::refusal(Some(&desired.owner), spec, process, found),
+        };
+        out.insert(name.clone(), candidate);
     }
     out
 }
@@ -275,7 +320,7 @@ fn departing(observed: &Observed) -> u32 {
 fn ready(observed: &Observed, service: &Service, by: DateTime<Utc>) -> u32 {
     let tasks = observed.tasks.known().into_iter().flatten();
     let running = tasks.filter(|task| task.service_id == service.id && task.is_running());
-    if service.spec.container_labels.contains_key(labels::PORT) {
+    if service.task_labels().contains_key(labels::PORT) {
         let endpoints = observed.endpoints.known().map(Vec::as_slice).unwrap_or_default();
         let is_ready = |endpoint: &&Endpoint| endpoint.ready && endpoint.since <= by;
         count(running.filter(|task| endpoints.iter().filter(is_ready).any(|endpoint| endpoint.task_id == task.id)))

@@ -40,7 +40,7 @@ impl Observer {
         let owner = &desired.owner;
         let prefix = names::prefix(&owner.app, owner.uid);
         let (services, networks, secrets, edge) = tokio::join!(
-            self.engine.service_list(&prefix),
+            self.services(desired, &prefix),
             self.engine.network_list(&prefix),
             self.engine.secret_list(&prefix),
             self.edge(desired, &route),
@@ -69,9 +69,20 @@ impl Observer {
         (self.with_node_names(observed), failure)
     }
 
+    /// Services with the app's prefix, and those that it may have taken over, which have names of their own.
+    async fn services(&self, desired: &Desired, prefix: &str) -> EngineResult<Vec<Service>> {
+        let mut services = self.engine.service_list(prefix).await?;
+        // One call each: few apps took anything over, and these took over few.
+        for (name, id) in &desired.adopted {
+            let found = self.engine.service_list(name).await?;
+            services.extend(found.into_iter().filter(|service| service.spec.name == *name && service.id == *id));
+        }
+        Ok(services)
+    }
+
     async fn tasks(&self, desired: &Desired, services: &[Service]) -> EngineResult<Vec<Task>> {
         let owner = &desired.owner;
-        if desired.deleting && services.is_empty() {
+        if desired.deleting && !services.iter().any(|service| owner.owns(&service.spec.labels)) {
             // The services are gone, their last tasks may not be: find them by owner.
             let uid = owner.uid.to_string();
             let mut tasks = self.engine.task_list(&[]).await?;

@@ -16,7 +16,7 @@ use api_types::drift::PauseState;
 use api_types::kinds::app::RolloutOrder;
 
 use super::desired::Desired;
-use super::model::{EdgeModel, Model, ReleaseKey, ServiceModel};
+use super::model::{Candidate, EdgeModel, Model, ReleaseKey, ServiceModel};
 use super::render::ProcessTarget;
 use crate::edge::Route;
 use crate::plan::{Plan, Planned};
@@ -36,6 +36,8 @@ pub enum Step {
     CreateSecret { name: String, key: String, version: i64 },
     /// Create the service of a release.
     CreateService { process: ProcessName, release: String, replicas: u32, wanted: u32, image: String },
+    /// Take over a service that runs already: only its own labels change, so no task is restarted.
+    AdoptService { process: ProcessName, release: String, service: String },
     /// Put fields right that were changed behind our back.
     UpdateService { process: ProcessName, release: String, fields: Vec<&'static str> },
     /// Change the scale of a release.
@@ -61,6 +63,7 @@ impl crate::plan::Step for Step {
             Self::CreateNetwork { .. } => "CreateNetwork",
             Self::CreateSecret { .. } => "CreateSecret",
             Self::CreateService { .. } => "CreateService",
+            Self::AdoptService { .. } => "AdoptService",
             Self::UpdateService { .. } => "UpdateService",
             Self::ScaleService { .. } => "ScaleService",
             Self::PublishRoute { .. } => "PublishRoute",
@@ -81,6 +84,9 @@ impl fmt::Display for Step {
             Self::CreateSecret { key, version, .. } => write!(f, "create secret {key} (version {version})"),
             Self::CreateService { process, replicas, wanted, image, .. } => {
                 write!(f, "create service {process}: {replicas} of {wanted} replicas of {image}")
+            }
+            Self::AdoptService { process, service, .. } => {
+                write!(f, "take over service {service} as {process}, without a restart of a task")
             }
             Self::UpdateService { process, fields, .. } => write!(f, "correct service {process}: {}", fields.join(", ")),
             Self::ScaleService { process, from, to, current: true, .. } => write!(f, "scale {process} from {from} to {to}"),
@@ -115,6 +121,8 @@ pub enum Gate {
     EngineUnknown,
     /// A foreign object has a name that we need.
     NameTaken { what: String },
+    /// A service that is to be taken over is not what the process says.
+    AdoptionRefused { process: ProcessName, service: String, why: String },
     /// Tasks of the target have to become ready.
     TasksReady { process: ProcessName, ready: u32, wanted: u32 },
     /// Tasks of an old release have to be gone.
@@ -138,6 +146,9 @@ impl fmt::Display for Gate {
             Self::Held { what } => write!(f, "waiting for another spec: spec.driftPolicy holds what was changed by hand ({what})"),
             Self::EngineUnknown => f.write_str("waiting for the engine to answer"),
             Self::NameTaken { what } => write!(f, "{what} exists and is not ours; rename or remove it"),
+            Self::AdoptionRefused { process, service, why } => {
+                write!(f, "service {service} is not taken over as {process}: {why}; make both the same, or remove \"adopt\"")
+            }
             Self::TasksReady { process, ready, wanted } => write!(f, "waiting for {process}: {ready} of {wanted} tasks are ready"),
             Self::TasksGone { left } => write!(f, "waiting for {left} old tasks to stop"),
             Self::EdgeServes { process } => write!(f, "waiting for the edge to send requests to the new tasks of {process}"),
@@ -272,6 +283,10 @@ fn next_of_delete(model: &Model) -> Next {
 /// What services need before they can be created.
 fn next_of_foundation(desired: &Desired, model: &Model) -> Option<Step> {
     let owner = &desired.owner;
+    // A service that was taken over keeps its networks, and has no secret of ours.
+    if desired.target.processes.iter().all(|(process, target)| is_foreign_made(model, process, target)) {
+        return None;
+    }
     if model.network.is_none() {
         return Some(Step::CreateNetwork { name: super::names::network(&owner.app, owner.uid) });
     }
@@ -280,10 +295,25 @@ fn next_of_foundation(desired: &Desired, model: &Model) -> Option<Step> {
     missing.map(|(name, (key, version))| Step::CreateSecret { name, key: key.to_string(), version })
 }
 
+/// Whether a process runs, or is going to, in a service that somebody else made.
+fn is_foreign_made(model: &Model, process: &ProcessName, target: &ProcessTarget) -> bool {
+    match model.services.get(&(process.clone(), target.release.clone())) {
+        Some(service) => service.adopted,
+        None => model.candidates.contains_key(process),
+    }
+}
+
 /// Makes sure that the release's service exists and is as it was rendered.
 fn next_of_presence(desired: &Desired, model: &Model, process: &ProcessName, target: &ProcessTarget) -> Next {
     let wanted = wanted(target);
     let Some(current) = model.services.get(&(process.clone(), target.release.clone())) else {
+        if let Some(Candidate { service, refused, .. }) = model.candidates.get(process) {
+            let (process, service) = (process.clone(), service.clone());
+            return match refused.clone() {
+                Some(why) => Next::Wait(Gate::AdoptionRefused { process, service, why }),
+                None => Next::Act(Step::AdoptService { process, release: target.release.clone(), service }),
+            };
+        }
         let old: u32 = model.others(process, &target.release).map(|(_, service)| service.replicas).sum();
         let rollout = desired.target.spec.rollout;
         if rollout.order == RolloutOrder::StopFirst {

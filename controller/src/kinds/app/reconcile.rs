@@ -9,6 +9,7 @@ use api_types::kinds::app::{AppStatus, VerdictPhase};
 use api_types::{Host, Reason};
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{debug, info};
 use uuid::Uuid;
 
@@ -18,9 +19,12 @@ use super::desired::{self, Desired};
 use super::drift::{self, Finding};
 use super::index::AppIndex;
 use super::ledger::DriftWatch;
+use super::metrics::AppMetrics;
 use super::model::{Model, Observed};
 use super::observe::Observer;
 use super::plan::{self, Gate, Step};
+use super::quiet::Quiet;
+use super::snapshot;
 use super::status::{self, Inputs};
 use super::verdict::{self, Judgement};
 use super::{evidence, witness};
@@ -33,6 +37,8 @@ use crate::store::{AppKey, AppRecord, NewEvent, Revision, Store, StoreError};
 
 /// Steps of one run. More means that something undoes what we do; the queue then spaces the runs out.
 const MAX_STEPS_PER_RUN: usize = 200;
+/// Longest a shared look at all apps may take, before each is looked at by itself.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(6);
 
 /// Where events go; never waits.
 pub type EventSender = Arc<dyn Fn(NewEvent) + Send + Sync>;
@@ -51,6 +57,10 @@ pub struct AppReconciler {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Where events go.
     pub events: EventSender,
+    /// What is counted.
+    pub metrics: AppMetrics,
+    /// Which apps a resync passes over.
+    pub quiet: Quiet,
     /// Scheme and port of the edge, for URLs.
     pub edge: (&'static str, u16),
     /// Port of the edge for HTTPS, when it has one.
@@ -95,14 +105,19 @@ impl Reconciler for AppReconciler {
     }
 
     async fn reconcile(&self, key: &AppKey, run: &Run) -> Outcome {
-        match self.run(key, run).await {
+        let begun = self.quiet.run_begins(key);
+        let outcome = match self.run(key, run).await {
             Ok(outcome) => outcome,
             Err(error) => Outcome::failed(store_class(&error), error),
-        }
+        };
+        self.quiet.run_ended(key, begun, matches!(outcome, Outcome::Done { requeue_after: None }));
+        outcome
     }
 
     async fn keys(&self) -> Result<Vec<AppKey>, BoxError> {
-        Ok(self.store.app_keys_all().await?)
+        let keys = self.store.app_keys_all().await?;
+        self.metrics.keep(&keys);
+        Ok(self.not_quiet(keys).await)
     }
 
     async fn dirty_keys(&self) -> Result<Vec<AppKey>, BoxError> {
@@ -111,6 +126,19 @@ impl Reconciler for AppReconciler {
 }
 
 impl AppReconciler {
+    /// The apps that something moved for, or that were not at rest; all of them when that cannot be told.
+    async fn not_quiet(&self, keys: Vec<AppKey>) -> Vec<AppKey> {
+        let settings = self.settings.borrow().clone();
+        let look = async { snapshot::digests(&self.observer, self.store.app_heads().await.ok()?, &settings).await };
+        let Ok(Some(digests)) = timeout(SNAPSHOT_LIMIT, look).await else {
+            debug!("no shared look at all apps; each is looked at by itself");
+            return keys;
+        };
+        // One that the snapshot does not hold was created or deleted meanwhile: it is looked at too.
+        let quiet = self.quiet.apps_to_pass_over(digests);
+        keys.into_iter().filter(|key| !quiet.contains(key)).collect()
+    }
+
     async fn run(&self, key: &AppKey, run: &Run) -> Result<Outcome, StoreError> {
         for _ in 0..MAX_STEPS_PER_RUN {
             if run.cancel.is_cancelled() {
@@ -146,6 +174,7 @@ impl AppReconciler {
             self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
             if *step == Step::Finalize {
                 self.index.remove(&rows.record);
+                self.metrics.forget(key);
                 return Ok(Outcome::done());
             }
         }
@@ -198,6 +227,7 @@ impl AppReconciler {
         let verdict = &look.judgement.verdict;
         let (uid, generation) = (rows.record.uid, rows.record.generation);
         self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
+        self.metrics.judged(verdict, &look.judgement.rollout);
         if verdict.phase == VerdictPhase::Failed {
             self.keep_evidence(rows, look, epoch).await?;
         }
@@ -243,6 +273,7 @@ impl AppReconciler {
             https_port: self.https_port,
             now: self.clock.now(),
         });
+        self.metrics.saw(&AppKey { org: rows.record.org.clone(), name: rows.record.name.clone() }, &status.conditions);
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
         if look.failure.is_none() {
             match serde_json::to_value(&look.observed) {
@@ -274,9 +305,9 @@ impl AppReconciler {
                 let left = pause.until.and_then(|until| (until - self.clock.now()).to_std().ok()).unwrap_or_default();
                 Outcome::requeue(left + Duration::from_millis(1))
             }
-            // Whatever changes wakes us.
-            Gate::Held { .. } => Outcome::done(),
-            Gate::NameTaken { .. } => Outcome::requeue(Duration::from_secs(10)),
+            // Whatever changes wakes us; the ledger says when the held change was last seen.
+            Gate::Held { .. } => Outcome::requeue(Duration::from_secs(60)),
+            Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
                 let window = look.desired.target.spec.rollout.health_window.get();
@@ -325,6 +356,7 @@ impl AppReconciler {
             verdict.phase = VerdictPhase::Failed;
             (verdict.reason, verdict.message, verdict.time) = (Some(reason), Some(message.clone()), self.clock.now());
             self.store.revision_verdict_put(rows.record.uid, rows.record.generation, &verdict, epoch).await?;
+            self.metrics.judged(&verdict, &look.judgement.rollout);
             self.event(desired, EventType::Warning, &reason.to_string(), format!("generation {} failed: {message}", desired.generation));
             return Ok(None);
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::adopt::Adoption;
 use super::names;
 use crate::engines::swarm::{SecretMount, ServiceSpec, labels};
 use crate::store::Revision;
@@ -60,6 +61,8 @@ pub struct ProcessTarget {
     pub service: ServiceSpec,
     /// Port that requests go to.
     pub port: Option<u16>,
+    /// A service that runs already and is to become this release, where that is wanted and permitted.
+    pub adoption: Option<Adoption>,
 }
 
 /// What tasks are made from. Its hash is the release.
@@ -141,7 +144,7 @@ pub fn process(owner: &Owner, revision: &Revision, image: &str, (name, process):
         dnsrr: owner.dnsrr,
         extras: BTreeMap::new(),
     };
-    ProcessTarget { release, service, port }
+    ProcessTarget { release, service, port, adoption: None }
 }
 
 fn secret_mounts(owner: &Owner, versions: &BTreeMap<EnvKey, i64>) -> Vec<SecretMount> {

@@ -25,8 +25,24 @@ impl Model {
                     settled: 0,
                     live: *replicas,
                     differences: Vec::new(),
+                    adopted: false,
                 };
                 self.services.insert((process.clone(), release.clone()), service);
+            }
+            Step::AdoptService { process, release, service } => {
+                let replicas = self.candidates.remove(process).map_or(0, |candidate| candidate.replicas);
+                let taken = ServiceModel {
+                    id: service.clone(),
+                    name: service.clone(),
+                    version: 0,
+                    replicas,
+                    ready: 0,
+                    settled: 0,
+                    live: replicas,
+                    differences: Vec::new(),
+                    adopted: true,
+                };
+                self.services.insert((process.clone(), release.clone()), taken);
             }
             Step::UpdateService { process, release, .. } => {
                 if let Some(service) = self.services.get_mut(&(process.clone(), release.clone())) {
@@ -64,7 +80,7 @@ impl Model {
         let before = self.clone();
         match gate {
             Gate::Paused { .. } => self.paused = None,
-            Gate::Held { .. } | Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::Failed => {}
+            Gate::Held { .. } | Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::Failed => {}
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {
                     service.ready = service.replicas;

@@ -207,6 +207,11 @@ fn progressing(inputs: &Inputs<'_>) -> Said {
 }
 
 fn accepted(inputs: &Inputs<'_>) -> Said {
+    let refused = inputs.model.candidates.values().find_map(|candidate| Some((&candidate.service, candidate.refused.as_ref()?)));
+    if let Some((service, why)) = refused {
+        let message = format!("service {service} is not taken over: {why}; make both the same, or remove \"adopt\" from the process");
+        return Said(ConditionType::Accepted, False, Reason::AdoptionRefused, message);
+    }
     match &inputs.model.name_taken {
         Some(what) => Said(
             ConditionType::Accepted,

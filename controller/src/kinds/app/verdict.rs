@@ -84,7 +84,8 @@ fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Opti
         return None;
     }
     let cause = causes.worst().or(look.image_error);
-    let why = cause.map_or("no task became ready", |cause| cause.message.as_str());
+    let refused = look.model.candidates.values().find_map(|candidate| candidate.refused.as_deref());
+    let why = cause.map(|cause| cause.message.as_str()).or(refused).unwrap_or("no task became ready");
     let message = format!("no progress within rollout.progressDeadline ({deadline}): {why}");
     Some(failed(Reason::ProgressDeadlineExceeded, cause.map(|cause| cause.reason), message))
 }

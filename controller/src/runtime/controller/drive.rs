@@ -14,7 +14,7 @@ use crate::runtime::crew::{Crash, Crew};
 use crate::runtime::hints::{Batch, HintReceiver};
 use crate::runtime::lease::Leadership;
 use crate::runtime::listing::{Listing, Listings, Scope};
-use crate::runtime::metrics::{ControllerMetrics, ListResult, RunResult};
+use crate::runtime::metrics::{ControllerMetrics, Due, ListResult, RunResult};
 use crate::runtime::pulse::{Pulse, Questions};
 use crate::runtime::queue::{Added, Next, Priority, Queue, Work};
 use crate::runtime::reconciler::{BoxError, Outcome, Reconciler, Run, chain};
@@ -125,12 +125,14 @@ impl<R: Reconciler> Drive<R> {
             tracing::info!(controller = self.reconciler.name(), epoch = stint.epoch, runs = self.runs.len(), "no longer leading");
             stint.cancel.cancel();
             self.queue.close();
+            self.metrics.leads(false);
             self.listings.clear();
         }
         let leadership = *self.leadership.borrow_and_update();
         if let (Leadership::Leading { epoch }, false) = (leadership, self.elector_gone) {
             self.stint = Some(Stint { epoch, cancel: CancellationToken::new() });
             self.queue.open();
+            self.metrics.leads(true);
             self.resynced = self.clock.monotonic();
             self.catch_up();
         }
@@ -157,7 +159,12 @@ impl<R: Reconciler> Drive<R> {
                 self.start_run(work, epoch, cancel.child_token());
             }
         }
-        self.metrics.queue(|priority| self.queue.depth(priority), self.queue.in_flight());
+        // A queue that is closed has nothing due: another process works on it.
+        let first = self.stint.as_ref().and_then(|_| self.queue.first_at()).map(|at| match now.checked_sub(at) {
+            Some(time) => Due::Since(time),
+            None => Due::In(at.saturating_sub(now)),
+        });
+        self.metrics.queue(|priority| self.queue.depth(priority), self.queue.in_flight(), first);
     }
 
     fn pulse(&self) -> Pulse {

@@ -175,7 +175,7 @@ impl<K: Ord + Hash + Clone> Queue<K> {
 
     /// The next key to run, if one is due and a permit is free. User-facing work comes first.
     pub fn next(&mut self, now: Duration) -> Option<Work<K>> {
-        let priority = self.permitted().find(|priority| self.first_at(*priority).is_some_and(|at| at <= now))?;
+        let priority = self.permitted().find(|priority| self.first_of(*priority).is_some_and(|at| at <= now))?;
         let ((due, _), key) = self.due_mut(priority).pop_first()?;
         let entry = self.entries.entry(key.clone()).or_default();
         entry.waiting = None;
@@ -188,7 +188,12 @@ impl<K: Ord + Hash + Clone> Queue<K> {
 
     /// When [`Queue::next`] may have something; `None` until an `add`, a `finish` or an `open`.
     pub fn next_at(&self) -> Option<Duration> {
-        self.permitted().filter_map(|priority| self.first_at(priority)).min()
+        self.permitted().filter_map(|priority| self.first_of(priority)).min()
+    }
+
+    /// When the first waiting key is or was due, whether or not there is a permit for it.
+    pub fn first_at(&self) -> Option<Duration> {
+        [Priority::User, Priority::Background].into_iter().filter_map(|priority| self.first_of(priority)).min()
     }
 
     /// Takes a run back. `forget` resets the key's attempts, otherwise one is counted.
@@ -275,7 +280,7 @@ impl<K: Ord + Hash + Clone> Queue<K> {
         [(user, Priority::User), (background, Priority::Background)].into_iter().filter_map(|(free, priority)| free.then_some(priority))
     }
 
-    fn first_at(&self, priority: Priority) -> Option<Duration> {
+    fn first_of(&self, priority: Priority) -> Option<Duration> {
         let due = match priority {
             Priority::User => &self.due_user,
             Priority::Background => &self.due_background,

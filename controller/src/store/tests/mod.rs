@@ -42,7 +42,13 @@ pub(super) async fn acme(pool: &PgPool) -> Store {
 }
 
 pub(super) fn cx() -> WriteContext {
-    WriteContext { author: "tester".to_owned(), source: "apply".to_owned(), client: "test/1".to_owned(), dry_run: false }
+    WriteContext {
+        author: "tester".to_owned(),
+        source: "apply".to_owned(),
+        client: "test/1".to_owned(),
+        dry_run: false,
+        adoptions: Vec::new(),
+    }
 }
 
 pub(super) fn dry_run() -> WriteContext {

@@ -13,7 +13,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::state::{NODE_ID, is_listed};
 use super::{EngineError, EngineHint, EngineResult, FakeSwarm, ImageResolution, LogRecord, Network, Secret, Service, SwarmNode, Task};
-use crate::engines::swarm::{EngineInfo, LogQuery, NetworkSpec, ServiceSpec, SwarmEngine, SwarmInit, labels};
+use crate::engines::swarm::{
+    EngineInfo, ForeignService, LogQuery, NetworkSpec, STACK_LABEL, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, labels,
+};
 
 impl FakeSwarm {
     fn changed(&self, kind: &'static str, name: &str) {
@@ -57,6 +59,22 @@ impl SwarmEngine for FakeSwarm {
         })
     }
 
+    async fn service_find(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
+        self.call("service_find", |state| {
+            let found = state.services.values().filter(|service| match wanted {
+                ServiceSelection::Name(name) => service.spec.name == *name,
+                ServiceSelection::Stack(stack) => service.spec.labels.get(STACK_LABEL) == Some(stack),
+            });
+            let foreign = |service: &Service| ForeignService {
+                networks: Some(service.spec.network.clone()).filter(|name| !name.is_empty()).into_iter().collect(),
+                service: service.clone(),
+                mode: "replicated",
+                ..ForeignService::default()
+            };
+            Ok(found.map(foreign).collect())
+        })
+    }
+
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String> {
         let now = self.clock.0.now();
         let id = self.call("service_create", |state| state.create_service(spec, now))?;
@@ -88,7 +106,13 @@ impl SwarmEngine for FakeSwarm {
                     || state.services.get(&task.service_id).is_some_and(|service| is_listed("", &service.spec.labels, ""))
             };
             let listed = |task: &&Task| if wanted.is_empty() { ours(task) } else { wanted.contains(task.service_id.as_str()) };
-            Ok(state.tasks.values().filter(listed).cloned().collect())
+            let mut found: Vec<Task> = state.tasks.values().filter(listed).cloned().collect();
+            // As the engine's own adapter does: such containers say nothing of us.
+            for task in found.iter_mut().filter(|_| wanted.is_empty()) {
+                let service = state.services.get(&task.service_id).filter(|service| service.is_adopted());
+                task.container_labels.extend(service.map(|service| service.spec.labels.clone()).unwrap_or_default());
+            }
+            Ok(found)
         })
     }
 

@@ -4,7 +4,7 @@ use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
 
 use super::within;
-use super::{DockerSwarm, EngineError, EngineResult, ImageResolution, Target};
+use super::{Call, DockerSwarm, EngineError, EngineResult, ImageResolution, Target};
 
 /// An image that the engine has.
 struct LocalImage {
@@ -55,7 +55,7 @@ impl DockerSwarm {
 
     async fn local_image(&self, image: &ImageRef) -> EngineResult<Option<LocalImage>> {
         let target = Target::new("image", image.to_string());
-        match self.read(&target, self.docker().inspect_image(&image.to_string())).await {
+        match self.read(Call::ImageInspect, &target, self.docker().inspect_image(&image.to_string())).await {
             Ok(found) => {
                 let repo_digests = found.repo_digests.unwrap_or_default();
                 Ok(found.id.filter(|id| !id.is_empty()).map(|id| LocalImage { id, repo_digests }))
@@ -69,7 +69,9 @@ impl DockerSwarm {
         let target = Target::new("registry of image", image.to_string());
         let name = with_tag(image);
         let call = self.docker().inspect_registry_image(&name, None);
-        match within(&target, self.inner.options.registry_deadline, call).await {
+        let options = &self.inner.options;
+        let answer = within(&target, options.registry_deadline, call);
+        match options.metrics.count(Call::RegistryInspect, answer).await {
             Ok(found) => Ok(match found.descriptor.digest {
                 Some(digest) => RegistryAnswer::Digest(digest),
                 None => RegistryAnswer::Refused("no digest".to_owned()),

@@ -31,9 +31,10 @@ use tokio::sync::OnceCell;
 
 use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
+use super::metrics::{Call, EngineMetrics};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret, Service,
-    ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret,
+    Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -58,6 +59,8 @@ pub struct EngineOptions {
     pub log_poll: Duration,
     /// Where jitter comes from.
     pub entropy: SharedEntropy,
+    /// Where calls are counted.
+    pub metrics: EngineMetrics,
 }
 
 impl Default for EngineOptions {
@@ -72,6 +75,7 @@ impl Default for EngineOptions {
             reconnect_cap: Duration::from_secs(10),
             log_poll: Duration::from_secs(1),
             entropy: Arc::new(SystemEntropy),
+            metrics: EngineMetrics::default(),
         }
     }
 }
@@ -159,14 +163,16 @@ impl DockerSwarm {
     }
 
     /// A call that only reads.
-    async fn read<T>(&self, target: &Target, call: impl Future<Output = Result<T, bollard::errors::Error>>) -> EngineResult<T> {
-        within(target, self.inner.options.read_deadline, call).await
+    async fn read<T>(&self, call: Call, target: &Target, answer: impl Future<Output = Answer<T>>) -> EngineResult<T> {
+        let options = &self.inner.options;
+        options.metrics.count(call, within(target, options.read_deadline, answer)).await
     }
 
     /// A call that changes something: waits for its token first.
-    async fn write<T>(&self, target: &Target, call: impl Future<Output = Result<T, bollard::errors::Error>>) -> EngineResult<T> {
+    async fn write<T>(&self, call: Call, target: &Target, answer: impl Future<Output = Answer<T>>) -> EngineResult<T> {
+        let options = &self.inner.options;
         self.inner.bucket.take().await;
-        within(target, self.inner.options.write_deadline, call).await
+        options.metrics.count(call, within(target, options.write_deadline, answer)).await
     }
 
     fn cached_network_name(&self, id: &str) -> Option<String> {
@@ -184,8 +190,11 @@ impl DockerSwarm {
     }
 }
 
-async fn within<T>(target: &Target, deadline: Duration, call: impl Future<Output = Result<T, bollard::errors::Error>>) -> EngineResult<T> {
-    match tokio::time::timeout(deadline, call).await {
+/// What the client library says.
+type Answer<T> = Result<T, bollard::errors::Error>;
+
+async fn within<T>(target: &Target, deadline: Duration, answer: impl Future<Output = Answer<T>>) -> EngineResult<T> {
+    match tokio::time::timeout(deadline, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(classify_client(target, &error)),
         Err(_) => Err(EngineError::Unreachable { what: target.to_string(), message: format!("no answer within {deadline:?}") }),
@@ -218,6 +227,9 @@ impl SwarmEngine for DockerSwarm {
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
         self.labels_of_service(name).await
     }
+    async fn service_find(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
+        self.foreign_services(wanted).await
+    }
     async fn service_create(&self, spec: &ServiceSpec) -> EngineResult<String> {
         self.create_service(spec).await
     }
@@ -225,7 +237,7 @@ impl SwarmEngine for DockerSwarm {
         self.update_service(id, version, spec).await
     }
     async fn service_remove(&self, id: &str) -> EngineResult<()> {
-        self.write(&Target::new("service", id), self.docker().delete_service(id)).await
+        self.write(Call::ServiceRemove, &Target::new("service", id), self.docker().delete_service(id)).await
     }
     async fn task_list(&self, service_ids: &[String]) -> EngineResult<Vec<Task>> {
         self.tasks(service_ids).await
@@ -237,7 +249,7 @@ impl SwarmEngine for DockerSwarm {
         self.create_network(spec).await
     }
     async fn network_remove(&self, id: &str) -> EngineResult<()> {
-        self.write(&Target::new("network", id), self.docker().remove_network(id)).await
+        self.write(Call::NetworkRemove, &Target::new("network", id), self.docker().remove_network(id)).await
     }
     async fn secret_list(&self, prefix: &str) -> EngineResult<Vec<Secret>> {
         self.secrets(prefix).await
@@ -246,7 +258,7 @@ impl SwarmEngine for DockerSwarm {
         self.create_secret(name, labels, value).await
     }
     async fn secret_remove(&self, id: &str) -> EngineResult<()> {
-        self.write(&Target::new("secret", id), self.docker().delete_secret(id)).await
+        self.write(Call::SecretRemove, &Target::new("secret", id), self.docker().delete_secret(id)).await
     }
     async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
         self.addresses_on_gateway().await

@@ -7,7 +7,7 @@ use bollard::models;
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
 
 use super::services::no_id;
-use super::{DockerSwarm, EngineError, EngineResult, Network, NetworkSpec, Target, list_filter};
+use super::{Call, DockerSwarm, EngineError, EngineResult, Network, NetworkSpec, Target, list_filter};
 use crate::engines::swarm::convert;
 
 /// The bridge on which every task that is on an overlay network has an address that this host reaches.
@@ -24,7 +24,7 @@ impl DockerSwarm {
 
     async fn raw_networks(&self, filters: Option<HashMap<String, Vec<String>>>) -> EngineResult<Vec<models::Network>> {
         let options = ListNetworksOptions { filters };
-        let networks = self.read(&Target::of("network list"), self.docker().list_networks(Some(options))).await?;
+        let networks = self.read(Call::NetworkList, &Target::of("network list"), self.docker().list_networks(Some(options))).await?;
         let pairs = networks.iter().filter_map(|network| Some((network.id.as_deref()?, network.name.as_deref()?)));
         self.remember_networks(pairs);
         Ok(networks)
@@ -46,14 +46,14 @@ impl DockerSwarm {
 
     pub(super) async fn create_network(&self, spec: &NetworkSpec) -> EngineResult<String> {
         let target = Target::new("network", &spec.name);
-        let created = self.write(&target, self.docker().create_network(convert::network_to_engine(spec))).await?;
+        let created = self.write(Call::NetworkCreate, &target, self.docker().create_network(convert::network_to_engine(spec))).await?;
         if created.id.is_empty() { Err(no_id(&target)) } else { Ok(created.id) }
     }
 
     pub(super) async fn addresses_on_gateway(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
         let target = Target::new("network", GATEWAY_BRIDGE);
         let options = None::<InspectNetworkOptions>;
-        match self.read(&target, self.docker().inspect_network(GATEWAY_BRIDGE, options)).await {
+        match self.read(Call::NetworkInspect, &target, self.docker().inspect_network(GATEWAY_BRIDGE, options)).await {
             Ok(network) => Ok(convert::addresses_from_engine(network)),
             // The engine makes it with the first task that needs it.
             Err(EngineError::NotFound { .. }) => Ok(BTreeMap::new()),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, DockerSwarm, EngineError, EngineResult, Target};
+use super::{Address, Call, DockerSwarm, EngineError, EngineResult, Target};
 use crate::engines::swarm::classify::classify;
 
 /// Largest answer that is read.
@@ -27,6 +27,7 @@ impl DockerSwarm {
     /// Reads a list object by object.
     pub(super) async fn list_leniently<T: DeserializeOwned>(
         &self,
+        call: Call,
         target: &Target,
         path: &str,
         filters: &HashMap<String, Vec<String>>,
@@ -34,17 +35,21 @@ impl DockerSwarm {
         let filters = serde_json::to_string(filters).unwrap_or_default();
         let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish();
         let request = format!("GET {path}?{query} HTTP/1.0\r\nHost: docker\r\nConnection: close\r\n\r\n");
-        let deadline = self.inner.options.read_deadline;
-        let unreachable = |message: String| EngineError::Unreachable { what: target.to_string(), message };
-        let answer = match tokio::time::timeout(deadline, exchange(&self.inner.address, &request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(unreachable(error.to_string())),
-            Err(_) => return Err(unreachable(format!("no answer within {deadline:?}"))),
-        };
+        let answer = self.inner.options.metrics.count(call, self.ask(target, &request)).await?;
         let body = body_of(target, &answer)?;
         let values: Vec<Value> = serde_json::from_slice(body).map_err(|error| unreadable(target, &error))?;
         tracing::warn!(list = %target, "the engine's answer holds words that are not known here; read object by object");
         values.into_iter().map(|value| decode(target, value)).collect()
+    }
+
+    async fn ask(&self, target: &Target, request: &str) -> EngineResult<Vec<u8>> {
+        let deadline = self.inner.options.read_deadline;
+        let unreachable = |message: String| EngineError::Unreachable { what: target.to_string(), message };
+        match tokio::time::timeout(deadline, exchange(&self.inner.address, request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => Err(unreachable(format!("no answer within {deadline:?}"))),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use bollard::query_parameters::ListSecretsOptions;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::services::no_id;
-use super::{DockerSwarm, EngineResult, Secret, Target, list_filter};
+use super::{Call, DockerSwarm, EngineResult, Secret, Target, list_filter};
 use crate::engines::swarm::convert;
 
 impl DockerSwarm {
@@ -30,7 +30,7 @@ impl DockerSwarm {
 
     async fn filtered_secrets(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<Secret>> {
         let options = ListSecretsOptions { filters: Some(filters) };
-        let secrets = self.read(&Target::of("secret list"), self.docker().list_secrets(Some(options))).await?;
+        let secrets = self.read(Call::SecretList, &Target::of("secret list"), self.docker().list_secrets(Some(options))).await?;
         Ok(secrets.into_iter().filter_map(convert::secret_from_engine).collect())
     }
 
@@ -42,7 +42,7 @@ impl DockerSwarm {
             data: Some(base64::engine::general_purpose::STANDARD.encode(value.expose_secret())),
             ..Default::default()
         };
-        let created = self.write(&target, self.docker().create_secret(spec)).await?;
+        let created = self.write(Call::SecretCreate, &target, self.docker().create_secret(spec)).await?;
         if created.id.is_empty() { Err(no_id(&target)) } else { Ok(created.id) }
     }
 }

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bollard::models;
 use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
 
-use super::{DockerSwarm, EngineError, EngineResult, Service, ServiceSpec, Target, Task, labels, list_filter, raw};
+use super::{
+    Call, DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels,
+    list_filter, raw,
+};
 use crate::engines::swarm::convert::{self, References};
 use crate::engines::swarm::extras;
+use crate::engines::swarm::foreign::{self, STACK_LABEL};
 
 /// Service ids per request: a filter travels in the URL.
 const IDS_PER_REQUEST: usize = 100;
@@ -26,11 +30,29 @@ impl DockerSwarm {
         Ok(spec.map(|spec| spec.labels.unwrap_or_default().into_iter().collect()))
     }
 
+    pub(super) async fn foreign_services(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
+        let filter = match wanted {
+            ServiceSelection::Name(name) => ("name".to_owned(), vec![name.clone()]),
+            ServiceSelection::Stack(stack) => ("label".to_owned(), vec![format!("{STACK_LABEL}={stack}")]),
+        };
+        let services = self.raw_services(HashMap::from([filter])).await?;
+        let names = self.network_names_of(&services).await?;
+        let found = services.into_iter().filter_map(|service| foreign::from_engine(service, &names));
+        let is_wanted = |found: &ForeignService| match wanted {
+            // The engine takes a name as a prefix.
+            ServiceSelection::Name(name) => found.service.spec.name == *name,
+            ServiceSelection::Stack(stack) => found.stack() == Some(stack),
+        };
+        let mut found: Vec<ForeignService> = found.filter(is_wanted).collect();
+        found.sort_by(|a, b| a.service.spec.name.cmp(&b.service.spec.name));
+        Ok(found)
+    }
+
     async fn raw_services(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Service>> {
         let options = ListServicesOptions { filters: Some(filters.clone()), ..Default::default() };
         let target = Target::of("service list");
-        match self.read(&target, self.docker().list_services(Some(options))).await {
-            Err(error) if raw::is_unreadable(&error) => self.list_leniently(&target, "/services", &filters).await,
+        match self.read(Call::ServiceList, &target, self.docker().list_services(Some(options))).await {
+            Err(error) if raw::is_unreadable(&error) => self.list_leniently(Call::ServiceList, &target, "/services", &filters).await,
             other => other,
         }
     }
@@ -39,24 +61,28 @@ impl DockerSwarm {
         let refs = self.references(spec).await?;
         let rendered = convert::service_to_engine(spec, &refs)?;
         let target = Target::new("service", &spec.name);
-        let created = self.write(&target, self.docker().create_service(rendered, None)).await?;
+        let created = self.write(Call::ServiceCreate, &target, self.docker().create_service(rendered, None)).await?;
         created.id.ok_or_else(|| no_id(&target))
     }
 
     pub(super) async fn update_service(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()> {
         let target = Target::new("service", &spec.name);
         let options = InspectServiceOptions::default();
-        let current = self.read(&target, self.docker().inspect_service(id, Some(options))).await?;
+        let current = self.read(Call::ServiceInspect, &target, self.docker().inspect_service(id, Some(options))).await?;
         let at = current.version.as_ref().and_then(|version| version.index).unwrap_or(0);
         if at != version {
             // What we would start from is not what the caller looked at.
             return Err(EngineError::OutOfSequence { what: target.to_string() });
         }
-        let refs = self.references(spec).await?;
         let mut rendered = current.spec.unwrap_or_default();
-        if spec.extras.is_empty() {
+        let is_marked = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| labels.contains_key(labels::ADOPTED));
+        if spec.labels.contains_key(labels::ADOPTED) || is_marked(rendered.labels.as_ref()) {
+            convert::apply_changed(&mut rendered, spec);
+        } else if spec.extras.is_empty() {
+            let refs = self.references(spec).await?;
             rendered = extras::without(&rendered, convert::service_to_engine(spec, &refs)?);
         } else {
+            let refs = self.references(spec).await?;
             convert::apply_owned(&mut rendered, spec, &refs)?;
         }
         let version = i32::try_from(version).map_err(|_| EngineError::Invalid {
@@ -64,7 +90,7 @@ impl DockerSwarm {
             message: format!("version {version} is larger than the client can send"),
         })?;
         let options = UpdateServiceOptions { version, ..Default::default() };
-        self.write(&target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
+        self.write(Call::ServiceUpdate, &target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
     }
 
     /// Looks up what a spec refers to by name.
@@ -89,12 +115,25 @@ impl DockerSwarm {
             // Swarm does not put a service's labels on its tasks, so ask for the services first. A task of a
             // service that is gone still shows our label on its container.
             let services = self.raw_services(list_filter("")).await?;
-            let ids: BTreeSet<String> = services.into_iter().filter_map(|service| service.id).collect();
-            let ours = |task: &Task| {
+            let mut ids = BTreeSet::new();
+            let mut adopted = HashMap::new();
+            for service in services {
+                let Some(id) = service.id else { continue };
+                let found = service.spec.and_then(|spec| spec.labels).filter(|found| found.contains_key(labels::ADOPTED));
+                adopted.extend(found.map(|found| (id.clone(), found)));
+                ids.insert(id);
+            }
+            let mut tasks = self.all_tasks().await?;
+            tasks.retain(|task| {
                 let label = task.container_labels.get(labels::MANAGED_BY).map(String::as_str);
                 ids.contains(&task.service_id) || label == Some(labels::MANAGED_BY_VALUE)
-            };
-            return Ok(self.all_tasks().await?.into_iter().filter(ours).collect());
+            });
+            // The containers of a service that was taken over say nothing of us, and cannot be made to.
+            for task in &mut tasks {
+                let found = adopted.get(&task.service_id).into_iter().flatten();
+                task.container_labels.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+            }
+            return Ok(tasks);
         }
         let mut tasks = Vec::new();
         for chunk in service_ids.chunks(IDS_PER_REQUEST) {
@@ -121,8 +160,8 @@ impl DockerSwarm {
     async fn raw_tasks(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Task>> {
         let target = Target::of("task list");
         let options = ListTasksOptions { filters: Some(filters.clone()) };
-        match self.read(&target, self.docker().list_tasks(Some(options))).await {
-            Err(error) if raw::is_unreadable(&error) => self.list_leniently(&target, "/tasks", &filters).await,
+        match self.read(Call::TaskList, &target, self.docker().list_tasks(Some(options))).await {
+            Err(error) if raw::is_unreadable(&error) => self.list_leniently(Call::TaskList, &target, "/tasks", &filters).await,
             other => other,
         }
     }

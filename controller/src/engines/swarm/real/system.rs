@@ -2,13 +2,16 @@
 
 use bollard::models;
 
-use super::{DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
+use super::{Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
 use crate::engines::swarm::convert;
 
 impl DockerSwarm {
     pub(super) async fn engine_info(&self) -> EngineResult<EngineInfo> {
         let target = Target::of("engine info");
-        let (info, version) = tokio::try_join!(self.read(&target, self.docker().info()), self.read(&target, self.docker().version()))?;
+        let (info, version) = tokio::try_join!(
+            self.read(Call::EngineInfo, &target, self.docker().info()),
+            self.read(Call::EngineInfo, &target, self.docker().version())
+        )?;
         let swarm = info.swarm.unwrap_or_default();
         Ok(EngineInfo {
             version: info.server_version.or(version.version).unwrap_or_default(),
@@ -22,7 +25,7 @@ impl DockerSwarm {
 
     /// The engine's own wall time as it takes it in `since`: seconds and nanoseconds of the epoch.
     pub(super) async fn engine_time(&self) -> EngineResult<Option<String>> {
-        let info = self.read(&Target::of("engine info"), self.docker().info()).await?;
+        let info = self.read(Call::EngineInfo, &Target::of("engine info"), self.docker().info()).await?;
         let time = info.system_time.and_then(|text| chrono::DateTime::parse_from_rfc3339(&text).ok());
         Ok(time.map(|time| format!("{}.{:09}", time.timestamp(), time.timestamp_subsec_nanos())))
     }
@@ -30,7 +33,7 @@ impl DockerSwarm {
     /// Whether tasks may ask for an init process. An engine without the binary says so in `InitCommit`.
     pub(super) async fn has_init(&self) -> EngineResult<bool> {
         let known = self.inner.has_init.get_or_try_init(|| async {
-            let info = self.read(&Target::of("engine info"), self.docker().info()).await?;
+            let info = self.read(Call::EngineInfo, &Target::of("engine info"), self.docker().info()).await?;
             let named = info.init_binary.is_some_and(|binary| !binary.is_empty());
             let answers = info.init_commit.and_then(|commit| commit.id).is_some_and(|id| id != "N/A");
             Ok(named && answers)
@@ -47,12 +50,12 @@ impl DockerSwarm {
             subnet_size: (init.subnet_size > 0).then_some(init.subnet_size),
             ..Default::default()
         };
-        self.write(&Target::of("Swarm"), self.docker().init_swarm(request)).await.map(|_| ())
+        self.write(Call::SwarmInit, &Target::of("Swarm"), self.docker().init_swarm(request)).await.map(|_| ())
     }
 
     pub(super) async fn nodes(&self) -> EngineResult<Vec<SwarmNode>> {
         let options = None::<bollard::query_parameters::ListNodesOptions>;
-        let nodes = self.read(&Target::of("node list"), self.docker().list_nodes(options)).await?;
+        let nodes = self.read(Call::NodeList, &Target::of("node list"), self.docker().list_nodes(options)).await?;
         Ok(nodes.into_iter().map(convert::node_from_engine).collect())
     }
 }

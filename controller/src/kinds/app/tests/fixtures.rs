@@ -62,6 +62,7 @@ impl World {
             spec: spec.clone(),
             secret_versions: spec.secrets.keys().zip(1..).map(|(key, version)| (key.clone(), version)).collect(),
             restarts: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             status: AppStatus::default(),
             pause: crate::store::Pause::default(),
         };

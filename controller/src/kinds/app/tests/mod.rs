@@ -1,5 +1,6 @@
 //! Pure tests of the App kind: plans as golden files, verdicts and statuses as tables.
 
+mod adoptions;
 mod drifts;
 pub(crate) mod fixtures;
 mod plans;

@@ -3,11 +3,18 @@
 //! Nothing here decides what is logged or counted. Secrets are kept out of both by their types, which
 //! have no `Display`; object names are kept out of metrics by the rule that labels are closed enums.
 
+pub mod exposition;
+mod process;
+mod since;
+
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+pub use since::Since;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -15,8 +22,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub const LOG_VARIABLE: &str = "SKYSWARM_LOG";
 /// The filter when the variable is not set.
 const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn,h2=warn,rustls=warn";
-/// The media type of [`MetricsRegistry::encode`].
-pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What the names of all own metrics begin with.
+const PREFIX: &str = "skyswarm";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -84,17 +91,26 @@ impl Default for MetricsRegistry {
 }
 
 impl MetricsRegistry {
-    /// A registry whose metrics are all named `skyswarm_…`.
+    /// A registry with what is known of every process: its release, and what the kernel counts of it.
     pub fn new() -> Self {
-        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("skyswarm"))) }
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(process::Process));
+        let own = Self { registry: Arc::new(Mutex::new(registry)) };
+        own.register(|registry| {
+            let release = [("version", env!("CARGO_PKG_VERSION"))];
+            let info = Family::<_, Gauge>::default();
+            info.get_or_create_owned(&release).set(1);
+            registry.register("build_info", "Always 1; the labels say what runs", info);
+        });
+        own
     }
 
-    /// Registers metrics, such as `registry.register(runtime::Metrics::register)`.
+    /// Registers metrics, such as `registry.register(runtime::Metrics::register)`. Their names are prefixed.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+        register(self.registry.lock().unwrap_or_else(PoisonError::into_inner).sub_registry_with_prefix(PREFIX))
     }
 
-    /// The metrics as OpenMetrics text; see [`METRICS_CONTENT_TYPE`].
+    /// The metrics as OpenMetrics text; see [`exposition::OPENMETRICS`].
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
@@ -119,5 +135,7 @@ mod tests {
         metrics.register(crate::runtime::Metrics::register).leader.set(1);
         let text = metrics.clone().encode().unwrap();
         assert!(text.contains("\nskyswarm_leader 1\n") && text.ends_with("# EOF\n"), "{text}");
+        let release = format!("\nskyswarm_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&release) && text.contains("\nprocess_open_fds "), "{text}");
     }
 }
