@@ -414,7 +414,7 @@ async fn nothing_is_lost_while_the_database_is_away() {
     let manifest = api_types::check::check(&object("App", "blog", &app_spec("a:1")));
     let mut manifest = manifest.expect("valid");
     manifest.metadata_mut().org = Some(acme());
-    let cx = crate::store::WriteContext { author: "x".to_owned(), source: "apply".to_owned(), client: String::new(), dry_run: false };
+    let cx = crate::store::WriteContext { author: "x".to_owned(), source: "apply".to_owned(), client: String::new(), dry_run: false, adoptions: Vec::new() };
     api.store().apply(&[manifest], &cx).await.expect("applies");
     watch.silence().await;
     let refused = Watch::with(&api, &format!("{APPS}?watch=true"), "acme-viewer", None).await;
