@@ -13,6 +13,7 @@ mod engine_contract;
 mod examples;
 mod failures;
 mod layout;
+mod metrics;
 mod ownership;
 mod restarts;
 mod rollout;
