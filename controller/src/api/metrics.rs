@@ -109,7 +109,17 @@ fn histogram() -> Histogram {
 
 impl Default for ApiMetrics {
     fn default() -> Self {
-        Self { requests: Family::default(), seconds: Family::new_with_constructor(histogram), in_flight: Gauge::default(), watches: Gauge::default(), watches_ended: Family::default() }
+        let watches_ended = Family::<Ended, Counter>::default();
+        for reason in [WatchEnd::Left, WatchEnd::Slow, WatchEnd::Token, WatchEnd::Failed, WatchEnd::Shutdown] {
+            watches_ended.get_or_create(&Ended { reason });
+        }
+        Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            in_flight: Gauge::default(),
+            watches: Gauge::default(),
+            watches_ended,
+        }
     }
 }
 
