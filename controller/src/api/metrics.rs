@@ -111,7 +111,7 @@ impl Default for ApiMetrics {
     fn default() -> Self {
         let watches_ended = Family::<Ended, Counter>::default();
         for reason in [WatchEnd::Left, WatchEnd::Slow, WatchEnd::Token, WatchEnd::Failed, WatchEnd::Shutdown] {
-            watches_ended.get_or_create(&Ended { reason });
+            drop(watches_ended.get_or_create(&Ended { reason }));
         }
         Self {
             requests: Family::default(),
