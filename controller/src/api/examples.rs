@@ -296,6 +296,32 @@ pub(super) fn node() -> Value {
     })
 }
 
+pub(super) fn certificate_manifest() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Certificate", "metadata": {"name": "example-com"},
+        "spec": {
+            "chain": "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n",
+            "privateKey": "-----BEGIN PRIVATE KEY-----\nMIGH…\n-----END PRIVATE KEY-----\n",
+        },
+    })
+}
+pub(super) fn certificate() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Certificate",
+        "metadata": {"name": "example-com", "uid": "0198c0de-0000-7000-8000-000000000005", "generation": 2, "resourceVersion": "19"},
+        "spec": {"chain": "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"},
+        "status": {
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "CertificateServed", "message": "clients of *.example.com get this certificate",
+                "observedGeneration": 2, "lastTransitionTime": "2026-01-31T12:00:00Z",
+            }],
+            "dnsNames": ["*.example.com"], "subject": "CN=example.com", "issuer": "CN=Example CA",
+            "fingerprint": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "notBefore": "2026-01-01T00:00:00Z", "notAfter": "2027-01-01T00:00:00Z",
+        },
+    })
+}
+
 pub(super) fn setting_spec() -> Value {
     json!({"value": "apps.example.com"})
 }

@@ -10,6 +10,7 @@ pub mod datadir;
 mod edge;
 mod heartbeat;
 mod hints;
+pub mod keeper;
 mod logs;
 mod planner;
 pub mod postgres;

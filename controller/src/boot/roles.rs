@@ -15,7 +15,7 @@ use super::args::{ApiRoleArgs, ControllerRoleArgs, EdgeArgs, EngineArgs, TokenCr
 use super::control::Control;
 use super::core::Core;
 use super::datadir::DataDir;
-use super::edge::Edge;
+use super::edge::{Edge, Place};
 use super::heartbeat::{Heart, Parts};
 use super::hints::follow_store;
 use super::logs::{EngineLogs, NoLogs};
@@ -73,7 +73,7 @@ pub async fn controller(args: ControllerRoleArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data.data_dir)?;
     let core = Core::open(&url, &data.key_file()).await?;
     let engine = engine(&args.engine, &core).await?;
-    let edge = Edge::start(&core, engine.clone(), data.path(), &args.edge).await?;
+    let edge = Edge::start(&core, engine.clone(), place(&data, &args.engine), &args.edge).await?;
     let control = Control::start(&core, engine.clone(), &edge, edge_url(&args.edge));
     let heart = Heart::start(&core, controller_parts(&["controller", "edge"], engine, &edge, &control));
     info!("running; stop it with SIGTERM");
@@ -125,7 +125,7 @@ async fn up_with(
     let core = Core::open(url, &data.key_file()).await?;
     core.bootstrap(data).await?;
     let engine = engine(engine_args, &core).await?;
-    let edge = Edge::start(&core, engine.clone(), data.path(), edge_args).await?;
+    let edge = Edge::start(&core, engine.clone(), place(data, engine_args), edge_args).await?;
     let control = Control::start(&core, engine.clone(), &edge, edge_url(edge_args));
     let checks: Vec<Arc<dyn ReadyCheck>> = vec![Arc::new(EngineReady(engine.clone())), Arc::new(edge.ready())];
     let heart = Heart::start(&core, controller_parts(&["api", "controller", "edge"], engine.clone(), &edge, &control));
@@ -144,6 +144,10 @@ async fn up_with(
 /// What a process with a controller tells of in its heartbeats.
 fn controller_parts(roles: &[&'static str], engine: Arc<dyn SwarmEngine>, edge: &Edge, control: &Control) -> Parts {
     Parts { roles: roles.to_vec(), engine: Some(engine), edge: Some(Arc::new(edge.ready())), pulses: Some(control.pulses.clone()) }
+}
+
+fn place<'a>(data: &'a DataDir, engine: &'a EngineArgs) -> Place<'a> {
+    Place { data_dir: data.path(), key_file: data.key_file(), docker_host: &engine.docker_host }
 }
 
 fn controller_needs(engine: &EngineArgs, edge: &EdgeArgs, data_dir: &Path) -> Needs {

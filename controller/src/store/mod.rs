@@ -15,6 +15,7 @@ mod apply_app;
 mod apply_domain;
 mod apply_items;
 mod apps;
+mod certificates;
 mod changes;
 mod changes_read;
 mod connect;
@@ -59,6 +60,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use app_change::Change;
+pub use certificates::MAX_CERTIFICATES;
 pub use changes::{ChangeLook, Cursor, Sighting, Tombstone, Watched};
 pub use changes_read::{Changed, ChangedObject, Mark, Scope};
 pub use drift::{DriftChange, DriftFound, DriftLook};
@@ -240,6 +242,7 @@ pub enum Topic {
     Routes,
     Settings,
     Organizations,
+    Certificates,
 }
 
 /// An event to record; times and count are the store's.

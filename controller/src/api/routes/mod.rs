@@ -13,6 +13,7 @@ mod app_scale;
 mod app_why;
 mod apply;
 mod apps;
+mod certificates;
 mod domains;
 mod drafts;
 mod nodes;
@@ -62,6 +63,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(domains::routes())
         .merge(drafts::routes())
         .merge(nodes::routes())
+        .merge(certificates::routes())
         .merge(settings::routes())
         .merge(status::routes())
         .merge(tokens::routes())

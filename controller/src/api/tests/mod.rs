@@ -295,6 +295,7 @@ impl Harness {
                 self.store().app_remove(record.uid, self.epoch).await.expect("removed");
             }
         }
+        self.make_certificate().await;
         for org in ["acme", "rival"] {
             let mut app = object("App", "shop", &app_spec("a:1"));
             app["metadata"]["labels"] = json!({"team": org});
@@ -302,6 +303,16 @@ impl Harness {
             let items = json!({"items": [object("Organization", org, &json!({})), app, domain]});
             let answer = self.post(&format!("/v1/orgs/{org}/apply"), "root", &items).await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        }
+    }
+
+    /// Makes the certificate `own`, when there is none.
+    async fn make_certificate(&self) {
+        if self.store().certificate_list().await.expect("lists").is_empty() {
+            let made = crate::certificate::tests::self_signed(&["own.example"], "2040-01-01");
+            let spec = json!({"spec": {"chain": made.chain, "privateKey": made.key}});
+            let answer = self.put("/v1/certificates/own", "root", &spec).await;
+            assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         }
     }
 
@@ -322,7 +333,8 @@ impl Harness {
         let domains = store.domain_list(None).await.expect("reads");
         let settings = store.setting_list().await.expect("reads");
         let tokens: Vec<_> = store.token_list(None).await.expect("reads").into_iter().map(|token| (token.id, token.role)).collect();
-        format!("{:?} {apps:?} {domains:?} {settings:?} {tokens:?}", store.org_list().await.expect("reads"))
+        let certificates = store.certificate_list().await.expect("reads");
+        format!("{:?} {apps:?} {domains:?} {settings:?} {tokens:?} {certificates:?}", store.org_list().await.expect("reads"))
     }
 
     async fn raw(&self, request: Request<Body>) -> Answer {
