@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, HealthConfig, Limit, NetworkAttachmentConfig,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum, HealthConfig, Limit, NetworkAttachmentConfig,
     NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecPlacement,
     TaskSpecResources, TaskState,
 };
@@ -33,7 +33,7 @@ impl Dockerd {
     ///
     /// # Errors
     /// When the engine refuses it, or the tasks do not start.
-    pub async fn plant_service(&self, name: &str, network: &str, replicas: i64, port: u16) -> Result<BTreeMap<String, String>> {
+    pub async fn plant_service(&self, name: &str, network: &str, replicas: i64) -> Result<BTreeMap<String, String>> {
         let docker = self.docker()?;
         let image = docker.inspect_image(IMAGE).await?.id.context("an image without an id")?;
         let container = TaskSpecContainerSpec {
@@ -65,10 +65,11 @@ impl Dockerd {
             }),
             mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(replicas) }), ..Default::default() }),
             endpoint_spec: Some(EndpointSpec {
+                mode: Some(EndpointSpecModeEnum::DNSRR),
                 ports: Some(vec![EndpointPortConfig {
                     target_port: Some(8080),
-                    published_port: Some(i64::from(port)),
-                    publish_mode: Some(EndpointPortConfigPublishModeEnum::INGRESS),
+                    // The routing mesh needs IPVS, which not every kernel has.
+                    publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
                     ..Default::default()
                 }]),
                 ..Default::default()
