@@ -59,9 +59,12 @@ async fn a_service_is_taken_over_as_it_runs_and_replaced_by_the_first_change() -
     let (mut platform, tasks) = planted().await?;
     let spec = platform.dockerd.spec_without_labels(WEB).await?;
     let manifest = drawn(&platform, &["service/foreign-web", "--app", "shop"]).await?;
-    for said in
-        ["foreign-web.constraints: node.role==manager", "foreign-web.user: 1000", "a port of the nodes with a task leads to 8080", "it is on foreign-net"]
-    {
+    for said in [
+        "foreign-web.constraints: node.role==manager",
+        "foreign-web.user: 1000",
+        "a port of the nodes with a task leads to 8080",
+        "it is on foreign-net",
+    ] {
         assert!(manifest.contains(said), "\"{said}\" is not in\n{manifest}");
     }
     // Not without being asked for, and nothing is written then.
