@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum, HealthConfig, Limit,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum, Limit,
     NetworkAttachmentConfig, NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec,
     TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources, TaskState,
 };
@@ -39,13 +39,6 @@ impl Dockerd {
         let container = TaskSpecContainerSpec {
             image: Some(image),
             env: Some(vec!["GREETING=from before".to_owned(), "VERSION=7".to_owned(), "PORT=8080".to_owned()]),
-            health_check: Some(HealthConfig {
-                test: Some(vec!["CMD-SHELL".to_owned(), "curl -f http://localhost:8080/healthz".to_owned()]),
-                // The image has no shell: the engine is never to make this check in the time of a test.
-                interval: Some(3600 * SECOND),
-                start_period: Some(3600 * SECOND),
-                ..Default::default()
-            }),
             user: Some("1000".to_owned()),
             stop_grace_period: Some(3 * SECOND),
             ..Default::default()
