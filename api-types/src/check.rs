@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 
 use crate::kinds::{Kind, Manifest};
 use crate::name::ParseError;
-use crate::{API_VERSION, AppName, FieldError, Host, OrgName, SettingKey};
+use crate::{API_VERSION, AppName, CertificateName, FieldError, Host, OrgName, SettingKey};
 
 /// The path of the whole document.
 pub const ROOT: &str = "$";
@@ -70,7 +70,7 @@ pub fn check_with_source(value: &Value, source: SourceText<'_>) -> Result<Manife
     let manifest = deserialise(kind, cleaned).map_err(|error| vec![FieldError::new(ROOT, error.to_string())])?;
     let errors = match &manifest {
         Manifest::App(app) => semantic_app(&app.spec),
-        Manifest::Organization(_) | Manifest::Domain(_) | Manifest::Setting(_) => Vec::new(),
+        Manifest::Organization(_) | Manifest::Domain(_) | Manifest::Setting(_) | Manifest::Certificate(_) => Vec::new(),
     };
     if errors.is_empty() { Ok(manifest) } else { Err(capped(errors)) }
 }
@@ -158,6 +158,7 @@ pub fn check_name(kind: Kind, name: &str) -> Result<(), ParseError> {
         Kind::App => name.parse::<AppName>().map(drop),
         Kind::Domain => name.parse::<Host>().map(drop),
         Kind::Setting => name.parse::<SettingKey>().map(drop),
+        Kind::Certificate => name.parse::<CertificateName>().map(drop),
         Kind::Node => Ok(()),
     }
 }
@@ -168,6 +169,7 @@ fn deserialise(kind: Kind, value: Value) -> Result<Manifest, serde_json::Error> 
         Kind::App => serde_json::from_value(value).map(|app| Manifest::App(Box::new(app))),
         Kind::Domain => serde_json::from_value(value).map(Manifest::Domain),
         Kind::Setting => serde_json::from_value(value).map(Manifest::Setting),
+        Kind::Certificate => serde_json::from_value(value).map(Manifest::Certificate),
         Kind::Node => Err(serde::de::Error::custom("nodes are observed, not applied")),
     }
 }

@@ -178,6 +178,18 @@ pub enum Reason {
     /// The node or object is not available.
     Unavailable,
 
+    // Ready of certificates.
+    /// Clients of the edge get this certificate.
+    CertificateServed,
+    /// Clients get it, but it ends soon (setting `edge.certificate_warning`).
+    CertificateExpiring,
+    /// It is no longer good.
+    CertificateExpired,
+    /// It is not good yet.
+    CertificateNotYetValid,
+    /// Clients of the edge get another certificate, or none.
+    CertificateNotServed,
+
     // Drifted.
     /// Everything is as the platform left it.
     NoDrift,

@@ -82,6 +82,8 @@ pub(crate) use string_newtype;
 pub const MAX_NAME: usize = 30;
 /// Longest process name, see [`MAX_NAME`].
 pub const MAX_PROCESS: usize = 15;
+/// Longest name of a certificate.
+pub const MAX_CERTIFICATE: usize = 63;
 /// Longest environment key.
 pub const MAX_ENV_KEY: usize = 128;
 
@@ -111,6 +113,9 @@ fn check_org(text: &str) -> Result<(), ParseError> {
 }
 fn check_app(text: &str) -> Result<(), ParseError> {
     check_label("an app name", text, MAX_NAME)
+}
+fn check_certificate(text: &str) -> Result<(), ParseError> {
+    check_label("a certificate name", text, MAX_CERTIFICATE)
 }
 fn check_process(text: &str) -> Result<(), ParseError> {
     check_label("a process name", text, MAX_PROCESS)
@@ -193,6 +198,10 @@ fn check_setting_key(text: &str) -> Result<(), ParseError> {
     }
 }
 
+string_newtype!(
+    /// Name of a certificate.
+    CertificateName, check = check_certificate, pattern = "^[a-z]([a-z0-9]|-[a-z0-9])*$", max = MAX_CERTIFICATE, example = "example-com"
+);
 string_newtype!(
     /// Name of an organisation, the tenant: part of every key.
     OrgName, check = check_org, pattern = "^[a-z]([a-z0-9]|-[a-z0-9])*$", max = MAX_NAME, example = "acme"

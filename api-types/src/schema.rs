@@ -14,6 +14,7 @@ pub fn of_kind(kind: Kind) -> Value {
         Kind::Domain => generator.into_root_schema_for::<crate::Domain>(),
         Kind::Node => generator.into_root_schema_for::<crate::Node>(),
         Kind::Setting => generator.into_root_schema_for::<crate::Setting>(),
+        Kind::Certificate => generator.into_root_schema_for::<crate::Certificate>(),
     };
     schema.to_value()
 }

@@ -5,8 +5,15 @@ use api_types::{Kind, check};
 use crate::errors::{CliError, Result};
 
 /// Short forms besides those that [`Kind`] knows.
-const SHORT: [(&str, Kind); 5] =
-    [("dom", Kind::Domain), ("host", Kind::Domain), ("hosts", Kind::Domain), ("tenant", Kind::Organization), ("cfg", Kind::Setting)];
+const SHORT: [(&str, Kind); 7] = [
+    ("cert", Kind::Certificate),
+    ("certs", Kind::Certificate),
+    ("dom", Kind::Domain),
+    ("host", Kind::Domain),
+    ("hosts", Kind::Domain),
+    ("tenant", Kind::Organization),
+    ("cfg", Kind::Setting),
+];
 
 /// Reads a kind's word.
 ///

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod boot;
+pub mod certificate;
 pub mod clock;
 pub mod edge;
 pub mod engines;

@@ -39,6 +39,24 @@ impl Dockerd {
         Ok(self.docker()?.list_containers(None::<ListContainersOptions>).await?.len())
     }
 
+    /// Kills the containers whose task belongs to a service of this name's beginning; says how many.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn kill_containers(&self, service: &str) -> Result<usize> {
+        let docker = self.docker()?;
+        let mut killed = 0;
+        for container in docker.list_containers(None::<ListContainersOptions>).await? {
+            let labels = container.labels.unwrap_or_default();
+            let of = labels.get("com.docker.swarm.service.name").is_some_and(|name| name.starts_with(service));
+            if let Some(id) = container.id.filter(|_| of) {
+                docker.kill_container(&id, None).await?;
+                killed += 1;
+            }
+        }
+        Ok(killed)
+    }
+
     /// Names of our services.
     ///
     /// # Errors

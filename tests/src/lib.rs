@@ -1,6 +1,8 @@
 //! The lab: real parts for tests, started and stopped by the tests themselves.
 
+pub mod backends;
 pub mod bench;
+pub mod certs;
 pub mod dockerd;
 pub mod edge;
 pub mod engine;

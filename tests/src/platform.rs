@@ -19,6 +19,8 @@ use crate::dockerd::Dockerd;
 pub const IMAGE: &str = "skyswarm/sample-app:1.0";
 const API: &str = "127.0.0.1:7070";
 const EDGE: &str = "127.0.0.1:8080";
+/// Where the edge takes HTTPS, with [`Platform::start_with_https`].
+pub const EDGE_HTTPS: &str = "127.0.0.1:8443";
 
 /// One engine, one server, one data directory.
 pub struct Platform {
@@ -29,6 +31,8 @@ pub struct Platform {
     pub data_dir: PathBuf,
     /// The server.
     server: Option<Child>,
+    /// Further arguments of the server.
+    arguments: Vec<String>,
     token: String,
     /// HTTP client without proxies or redirects.
     pub http: reqwest::Client,
@@ -60,8 +64,19 @@ impl Platform {
         Self::start_on(dockerd, &docker_host).await
     }
 
+    /// As [`Self::start`], with an edge that takes HTTPS too.
+    pub async fn start_with_https() -> anyhow::Result<Self> {
+        let dockerd = Dockerd::start().await?;
+        let docker_host = dockerd.host();
+        Self::start_as(dockerd, &docker_host, &["--edge-https", EDGE_HTTPS]).await
+    }
+
     /// As [`Self::start`], on an engine that runs already; the server reaches it at `docker_host`.
     pub async fn start_on(dockerd: Dockerd, docker_host: &str) -> anyhow::Result<Self> {
+        Self::start_as(dockerd, docker_host, &[]).await
+    }
+
+    async fn start_as(dockerd: Dockerd, docker_host: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
         let dir = tempfile::Builder::new().prefix("sky").tempdir()?;
@@ -71,7 +86,16 @@ impl Platform {
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(10)).build()?;
         let data_dir = dir.path().join("data");
         let docker_host = docker_host.to_owned();
-        let mut platform = Self { dockerd, docker_host, data_dir, server: None, token: String::new(), http, _dir: dir };
+        let mut platform = Self {
+            dockerd,
+            docker_host,
+            data_dir,
+            server: None,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            token: String::new(),
+            http,
+            _dir: dir,
+        };
         platform.start_server().await?;
         platform.token = std::fs::read_to_string(platform.data_dir.join("admin-token"))?.trim().to_owned();
         Ok(platform)
@@ -87,6 +111,7 @@ impl Platform {
             .args(["--docker-host", &self.docker_host])
             .arg("--traefik-bin")
             .arg(from_env("TRAEFIK_BIN")?)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -293,17 +318,36 @@ impl Platform {
         kill9(&self.traefik_pid()?.to_string())
     }
 
-    /// Process id of the proxy: the child of the server that has its name.
+    /// Process id of the proxy.
     pub fn traefik_pid(&self) -> anyhow::Result<i32> {
-        let parent = self.server_pid().context("no server")?;
-        let all: Vec<String> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        let is_traefik = |pid: &&String| {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let parent_of = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|pid| pid.parse::<i32>().ok());
-            name.trim() == "traefik" && parent_of == Some(parent)
+        let all = self.traefiks();
+        let [pid] = all.as_slice() else { bail!("one proxy was expected: {all:?}") };
+        Ok(pid.parse()?)
+    }
+
+    /// Kills the process that runs the proxy, without warning.
+    pub async fn kill_keeper(&self) -> anyhow::Result<()> {
+        let path = self.data_dir.join("edge").join("keeper.pid");
+        kill9(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+    }
+
+    /// Process ids of this platform's proxies.
+    pub fn traefiks(&self) -> Vec<String> {
+        self.processes_with(&format!("--configFile={}", self.data_dir.join("edge/traefik.yml").display()))
+    }
+
+    /// Process ids of keepers of this platform's edge.
+    pub fn keepers(&self) -> Vec<String> {
+        self.processes_with(&format!("--folder={}", self.data_dir.join("edge").display()))
+    }
+
+    fn processes_with(&self, argument: &str) -> Vec<String> {
+        let all = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let has = |pid: &String| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
         };
-        Ok(all.iter().find(is_traefik).with_context(|| format!("no traefik among the children of {parent}"))?.parse()?)
+        all.filter(has).collect()
     }
 
     /// Drops what the proxy sends to the provider of its routes, so that it cannot follow; returns what [`Self::mend`] takes.
@@ -345,6 +389,11 @@ impl Platform {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// A client for answers that take long.
+    pub fn http_long(&self) -> anyhow::Result<reqwest::Client> {
+        Ok(reqwest::Client::builder().no_proxy().build()?)
+    }
+
     /// A request through the edge: status and body.
     pub async fn get(&self, host: &str, path: &str) -> anyhow::Result<(u16, String)> {
         let answer = self.http.get(format!("http://{EDGE}{path}")).header(HOST, host).send().await?;
@@ -367,6 +416,19 @@ impl Platform {
     /// The directory of the examples.
     pub fn examples() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+    }
+}
+
+impl Drop for Platform {
+    /// The server is killed with its handle; what it leaves running on purpose must not outlive the test.
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // Before the keeper, or it would start another one.
+            let _ = server.start_kill();
+        }
+        for pid in self.keepers().into_iter().chain(self.traefiks()) {
+            let _ = kill9(&pid);
+        }
     }
 }
 

@@ -208,7 +208,7 @@ fn the_schemas_use_only_keywords_that_are_understood() {
             }
         }
     }
-    for kind in [Kind::Organization, Kind::App, Kind::Domain, Kind::Setting] {
+    for kind in [Kind::Organization, Kind::App, Kind::Domain, Kind::Setting, Kind::Certificate] {
         visit(&crate::schema::of_kind(kind), kind.as_str());
     }
     assert!(KEY_LEAVES.iter().all(|name| LEAVES.iter().any(|leaf| leaf.name == *name)));

@@ -1,6 +1,7 @@
 //! One file per kind. Every object has the same shape: `apiVersion`, `kind`, `metadata`, `spec`, `status`.
 
 pub mod app;
+pub mod certificate;
 pub mod domain;
 pub mod edge;
 pub mod node;
@@ -28,11 +29,13 @@ pub enum Kind {
     Node,
     /// A platform setting.
     Setting,
+    /// A TLS certificate of the edge.
+    Certificate,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Organization, Self::App, Self::Domain, Self::Node, Self::Setting];
+    pub const ALL: [Self; 6] = [Self::Organization, Self::App, Self::Domain, Self::Node, Self::Setting, Self::Certificate];
     /// The kind's word, as in a manifest.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +44,7 @@ impl Kind {
             Self::Domain => "Domain",
             Self::Node => "Node",
             Self::Setting => "Setting",
+            Self::Certificate => "Certificate",
         }
     }
     /// The word in paths and on the command line.
@@ -51,6 +55,7 @@ impl Kind {
             Self::Domain => "domains",
             Self::Node => "nodes",
             Self::Setting => "settings",
+            Self::Certificate => "certificates",
         }
     }
     /// Whether objects of this kind belong to an organisation.
@@ -129,6 +134,8 @@ pub enum Manifest {
     Domain(domain::Domain),
     /// A setting.
     Setting(setting::Setting),
+    /// A certificate.
+    Certificate(certificate::Certificate),
 }
 
 impl Manifest {
@@ -139,6 +146,7 @@ impl Manifest {
             Self::App(_) => Kind::App,
             Self::Domain(_) => Kind::Domain,
             Self::Setting(_) => Kind::Setting,
+            Self::Certificate(_) => Kind::Certificate,
         }
     }
     /// Its metadata.
@@ -148,6 +156,7 @@ impl Manifest {
             Self::App(o) => &o.metadata,
             Self::Domain(o) => &o.metadata,
             Self::Setting(o) => &o.metadata,
+            Self::Certificate(o) => &o.metadata,
         }
     }
     /// Its metadata, to fill in the organisation of a context.
@@ -157,6 +166,7 @@ impl Manifest {
             Self::App(o) => &mut o.metadata,
             Self::Domain(o) => &mut o.metadata,
             Self::Setting(o) => &mut o.metadata,
+            Self::Certificate(o) => &mut o.metadata,
         }
     }
 }

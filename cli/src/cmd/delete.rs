@@ -87,7 +87,7 @@ fn deletable(kind: Kind) -> Result<()> {
         Kind::Setting => {
             Err(CliError::Usage("settings are not deleted; go back to the default with `skyctl settings reset KEY`".to_owned()))
         }
-        Kind::App | Kind::Domain | Kind::Organization => Ok(()),
+        Kind::App | Kind::Domain | Kind::Organization | Kind::Certificate => Ok(()),
     }
 }
 

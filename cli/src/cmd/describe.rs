@@ -12,7 +12,8 @@ use crate::{clock, output, resource};
 const EXAMPLES: &str = "\
 Examples:
   skyctl describe app shop
-  skyctl describe node/n1";
+  skyctl describe node/n1
+  skyctl describe certificate/example-com";
 
 /// Arguments of `describe`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
                 let events = session.client.get::<List<Event>>(&routes::app(&org, name, "events"), &[]).await;
                 output::describe::app(&app, &events.map(|list| list.items).unwrap_or_default(), clock::now())
             }
+            Kind::Certificate => output::describe::certificate(&typed(&object)?, clock::now()),
             _ => output::describe::other(&object)?,
         };
         output::print(&if n > 0 { format!("\n{text}") } else { text })?;

@@ -159,10 +159,24 @@ async fn changes(session: &Session, document: &Document, action: ApplyAction) ->
         let plan: PlanResponse = session.client.post(&path, &[], &document.value).await?;
         changes.extend(plan.changes);
     } else {
-        let spec = |object: &Value| object.get("spec").cloned();
+        let spec = |object: &Value| object.get("spec").cloned().map(without_key);
         changes.extend(diff::values("spec", stored.as_ref().and_then(spec).as_ref(), spec(&document.value).as_ref()));
+        let key = document.value.pointer("/spec/privateKey").is_some_and(|key| !key.is_null());
+        if document.kind == Kind::Certificate && key && changes.is_empty() {
+            // Something differs, and nothing that may be shown.
+            let shown = |text: &str| Some(Value::from(text));
+            changes.push(Change { path: "spec.privateKey".to_owned(), before: shown("the stored key"), after: shown("another key") });
+        }
     }
     Ok(changes)
+}
+
+/// A spec without the key of a certificate, which is never shown.
+fn without_key(mut spec: Value) -> Value {
+    if let Some(fields) = spec.as_object_mut() {
+        fields.remove("privateKey");
+    }
+    spec
 }
 
 /// An object without labels has an empty map of them.
@@ -194,6 +208,12 @@ mod tests {
         for wrong in ["", "r", "0", "-1", "latest", "1.5"] {
             assert!(revision(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_key_of_a_certificate_is_not_compared_in_the_open() {
+        let spec = serde_json::json!({"chain": "PEM", "privateKey": "canary"});
+        assert_eq!(without_key(spec), serde_json::json!({"chain": "PEM"}));
     }
 
     #[test]

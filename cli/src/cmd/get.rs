@@ -1,7 +1,7 @@
 //! `skyctl get`
 
 use api_types::event::Event;
-use api_types::{App, Domain, Kind, Node, OrgName, Organization, Setting};
+use api_types::{App, Certificate, Domain, Kind, Node, OrgName, Organization, Setting};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::resource;
 use crate::sort::SortKey;
 
 const EXAMPLES: &str = "\
-Kinds: apps, domains, nodes, orgs, settings, events; also singular, or as kind/name.
+Kinds: apps, domains, nodes, orgs, settings, certificates, events; also singular, or as kind/name.
 
 Examples:
   skyctl get apps
@@ -164,6 +164,7 @@ pub fn rendered(kind: Kind, list: &[Value], shape: Shape) -> Result<String> {
         Kind::Node => text_of::<Node>(list, shape),
         Kind::Organization => text_of::<Organization>(list, shape),
         Kind::Setting => text_of::<Setting>(list, shape),
+        Kind::Certificate => text_of::<Certificate>(list, shape),
     }
 }
 

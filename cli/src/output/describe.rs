@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use anstyle::Style;
 use api_types::condition::Condition;
 use api_types::event::Event;
-use api_types::{App, ConditionStatus, ConditionType};
+use api_types::{App, Certificate, ConditionStatus, ConditionType};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::kinds::{Columns, app_state, table};
+use super::kinds::{Columns, app_state, certificate_state, table};
 use super::{BOLD, DIM, GREEN, RED, Table, YELLOW, age, paint};
 
 /// An app with its conditions, processes and last events.
@@ -48,6 +48,33 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
     if word != "Ready" {
         let _ = writeln!(out, "\n`skyctl why app/{}` says what is wrong, and what to do.", app.metadata.name);
     }
+    out
+}
+
+/// A certificate with what is in it and what clients get.
+pub fn certificate(certificate: &Certificate, now: DateTime<Utc>) -> String {
+    let status = certificate.status.clone().unwrap_or_default();
+    let (word, reason, style) = certificate_state(certificate);
+    let time = |time: Option<DateTime<Utc>>| time.map(|time| time.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+    let rows = [
+        ("Name", certificate.metadata.name.clone(), Style::new()),
+        ("Labels", certificate.metadata.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", "), Style::new()),
+        ("Age", age(certificate.metadata.creation_timestamp, now), Style::new()),
+        ("Names", status.dns_names.join(", "), Style::new()),
+        ("Subject", status.subject, Style::new()),
+        ("Issuer", status.issuer, Style::new()),
+        ("Good from", time(status.not_before), Style::new()),
+        ("Good until", time(status.not_after), Style::new()),
+        ("SHA-256", status.fingerprint, Style::new()),
+        ("Generation", certificate.metadata.generation.unwrap_or(0).to_string(), Style::new()),
+        ("Status", format!("{word} {reason}"), style),
+    ];
+    let mut head = Table::bare();
+    for (name, value, style) in rows.into_iter().filter(|(_, value, _)| !value.is_empty()) {
+        head.row([(format!("{name}:"), BOLD), (value, style)]);
+    }
+    let mut out = head.render(0);
+    section(&mut out, "Conditions", &conditions(&status.conditions, now));
     out
 }
 

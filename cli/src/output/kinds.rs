@@ -4,7 +4,7 @@ use anstyle::Style;
 use api_types::condition::find;
 use api_types::event::{Event, EventType};
 use api_types::kinds::app::{AppStatus, VerdictPhase};
-use api_types::{App, ConditionStatus, ConditionType, Domain, Node, Organization, Setting};
+use api_types::{App, Certificate, ConditionStatus, ConditionType, Domain, Node, Organization, Reason, Setting};
 use chrono::{DateTime, Utc};
 
 use super::{DIM, GREEN, RED, Table, YELLOW, age};
@@ -133,6 +133,53 @@ impl Tabular for Domain {
         let owner = self.metadata.owner.clone().unwrap_or_default();
         vec![plain(&self.metadata.name), plain(self.spec.app.as_str()), plain(owner), plain(age(self.metadata.creation_timestamp, now))]
     }
+}
+
+impl Tabular for Certificate {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["NAME", "NAMES", "READY", "REASON", "ENDS", "AGE"];
+        if wide {
+            headings.extend(["ISSUER", "FINGERPRINT"]);
+        }
+        headings
+    }
+    fn cells(&self, now: DateTime<Utc>, wide: bool) -> Vec<(String, Style)> {
+        let status = self.status.clone().unwrap_or_default();
+        let (word, reason, style) = certificate_state(self);
+        let mut names = status.dns_names.iter().take(3).cloned().collect::<Vec<_>>().join(",");
+        if status.dns_names.len() > 3 {
+            names.push_str(&format!(",+{}", status.dns_names.len() - 3));
+        }
+        let ends = status.not_after.map(|until| until.format("%Y-%m-%d").to_string()).unwrap_or_default();
+        let mut cells = vec![
+            plain(&self.metadata.name),
+            plain(names),
+            (word, style),
+            (reason, style),
+            plain(ends),
+            plain(age(self.metadata.creation_timestamp, now)),
+        ];
+        if wide {
+            cells.extend([plain(status.issuer), plain(status.fingerprint.get(..16).unwrap_or_default())]);
+        }
+        cells
+    }
+}
+
+/// Whether clients get a certificate, why, and how that is shown.
+pub fn certificate_state(certificate: &Certificate) -> (String, String, Style) {
+    let status = certificate.status.as_ref();
+    let ready = status.and_then(|status| find(&status.conditions, ConditionType::Ready));
+    let Some(ready) = ready.filter(|ready| Some(ready.observed_generation) == certificate.metadata.generation) else {
+        return ("Unknown".to_owned(), "Pending".to_owned(), YELLOW);
+    };
+    let style = match ready.status {
+        ConditionStatus::True if ready.reason == Reason::CertificateExpiring => YELLOW,
+        ConditionStatus::True => GREEN,
+        ConditionStatus::False => RED,
+        ConditionStatus::Unknown => YELLOW,
+    };
+    (ready.status.to_string(), ready.reason.to_string(), style)
 }
 
 impl Tabular for Node {

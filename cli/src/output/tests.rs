@@ -1,7 +1,7 @@
 //! What the answers look like.
 
 use api_types::event::{Event, EventType};
-use api_types::{App, Condition, ConditionStatus, ConditionType, Domain, Node, Organization, Reason, Setting};
+use api_types::{App, Certificate, Condition, ConditionStatus, ConditionType, Domain, Node, Organization, Reason, Setting};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -160,4 +160,29 @@ fn what_others_wrote_cannot_steer_the_terminal() {
     assert_eq!(harmless("\u{1b}", true), "");
     assert_eq!(harmless("\u{1b}[", true), "[");
     assert_eq!(harmless("\u{9b}31mä", true), "31mä");
+}
+
+fn certificate(name: &str, status: ConditionStatus, reason: Reason) -> Certificate {
+    serde_json::from_value(json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Certificate",
+        "metadata": {"name": name, "generation": 3, "creationTimestamp": ago(3 * 86_400)},
+        "spec": {"chain": "PEM"},
+        "status": {
+            "conditions": [condition(ConditionType::Ready, status, reason, "clients of a.example get this certificate")],
+            "dnsNames": ["a.example", "b.example", "c.example", "*.d.example", "e.example"], "subject": "CN=a.example", "issuer": "CN=Example CA",
+            "fingerprint": "0123456789abcdef0123456789abcdef", "notBefore": "2026-01-01T00:00:00Z", "notAfter": "2027-02-01T10:00:00Z",
+        }
+    }))
+    .expect("a certificate")
+}
+
+#[test]
+fn certificates_say_who_gets_them_and_how_long() {
+    let all = [
+        certificate("example-com", ConditionStatus::True, Reason::CertificateServed),
+        certificate("old", ConditionStatus::True, Reason::CertificateExpiring),
+        certificate("ended", ConditionStatus::False, Reason::CertificateExpired),
+    ];
+    insta::assert_snapshot!("certificates", kinds::table(&all, now(), kinds::Columns { wide: true, ..kinds::Columns::USUAL }));
+    insta::assert_snapshot!("certificate_described", describe::certificate(&all[0], now()));
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use api_types::api::{ApplyRequest, Role};
 use api_types::check::{ROOT, check};
 use api_types::problem::ProblemKind;
-use api_types::{App, Domain, FieldError, Kind, Manifest, OrgName, Organization, Setting};
+use api_types::{App, Certificate, Domain, FieldError, Kind, Manifest, OrgName, Organization, Setting};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
@@ -34,6 +34,7 @@ impl JsonSchema for ApplyBody {
             generator.subschema_for::<Domain>(),
             generator.subschema_for::<Organization>(),
             generator.subschema_for::<Setting>(),
+            generator.subschema_for::<Certificate>(),
         ];
         json_schema!({"description": "One object, or several in `items`.", "anyOf": any_of})
     }
@@ -177,7 +178,7 @@ pub(super) fn permit(manifests: &[Manifest], caller: &Caller) -> ApiResult<()> {
                 }
                 caller.require(Role::Admin)?;
             }
-            Manifest::Setting(_) => {
+            Manifest::Setting(_) | Manifest::Certificate(_) => {
                 caller.require_platform()?;
                 caller.require(Role::Admin)?;
             }

@@ -8,7 +8,8 @@ use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
-    AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+    AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
+    Setting, SettingKey,
 };
 use std::collections::BTreeSet;
 
@@ -104,6 +105,13 @@ pub trait Backend: super::insight::Insight + super::upkeep::Upkeep {
     async fn node_list(&self) -> Read<Vec<Node>>;
     /// A part of the events, newest last.
     async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>>;
+
+    /// Certificates by name, without their keys.
+    async fn certificate_list(&self) -> Read<Vec<Certificate>>;
+    /// One certificate, without its key.
+    async fn certificate_get(&self, name: &CertificateName) -> Read<Option<Certificate>>;
+    /// Deletes a certificate with its key; `false` when there is none.
+    async fn certificate_delete(&self, name: &CertificateName, expected: Option<i64>, cx: &WriteContext) -> Write<bool>;
 
     /// All settings, also those that show their default.
     async fn setting_list(&self) -> Read<Vec<Setting>>;

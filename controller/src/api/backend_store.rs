@@ -4,7 +4,8 @@ use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
-    AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+    AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
+    Setting, SettingKey,
 };
 use std::collections::BTreeSet;
 
@@ -123,6 +124,15 @@ impl Backend for Store {
     }
     async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
         Store::event_page(self, org, object, query).await
+    }
+    async fn certificate_list(&self) -> Read<Vec<Certificate>> {
+        Store::certificate_list(self).await
+    }
+    async fn certificate_get(&self, name: &CertificateName) -> Read<Option<Certificate>> {
+        Store::certificate_get(self, name).await
+    }
+    async fn certificate_delete(&self, name: &CertificateName, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        Store::certificate_delete(self, name, expected, cx).await
     }
     async fn setting_list(&self) -> Read<Vec<Setting>> {
         Store::setting_list(self).await

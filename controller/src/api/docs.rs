@@ -31,7 +31,7 @@ impl Tag {
         (Self::Domains, "Host names that go to apps."),
         (Self::Organizations, "Tenants."),
         (Self::Tokens, "What lets people and programs in; for administrators."),
-        (Self::Platform, "Nodes and settings; for platform tokens."),
+        (Self::Platform, "Nodes, settings and certificates; for platform tokens."),
         (Self::Server, "The server itself: health, metrics, version, this document."),
     ];
     pub(super) fn word(self) -> &'static str {

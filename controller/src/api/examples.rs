@@ -263,6 +263,15 @@ pub(super) fn pause() -> Value {
 pub(super) fn no_pause() -> Value {
     json!({"paused": false})
 }
+pub(super) fn usage() -> Value {
+    json!({
+        "measuredAt": "2026-01-31T12:00:05Z", "node": "node-1",
+        "tasks": [
+            {"app": "shop", "process": "web", "replica": "web.1", "node": "node-1", "cpuMillis": 120, "memoryBytes": 67_108_864},
+            {"app": "shop", "process": "web", "replica": "web.2", "node": "node-2"},
+        ],
+    })
+}
 pub(super) fn drift() -> Value {
     json!({
         "id": 7, "app": "shop", "kind": "service", "object": "shop-c0de0002-web-1a2b3c4", "field": "replicas", "desired": "2", "observed": "5",
@@ -292,6 +301,32 @@ pub(super) fn node() -> Value {
         "status": {
             "id": "x2o0i1kzq9", "role": "manager", "availability": "active", "state": "ready", "leader": true, "address": "192.0.2.10",
             "engineVersion": "28.5.2", "cpuMillis": 4000, "memoryBytes": 8_589_934_592_i64, "conditions": [], "observedAt": "2026-01-31T12:00:20Z",
+        },
+    })
+}
+
+pub(super) fn certificate_manifest() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Certificate", "metadata": {"name": "example-com"},
+        "spec": {
+            "chain": "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n",
+            "privateKey": "-----BEGIN PRIVATE KEY-----\nMIGH…\n-----END PRIVATE KEY-----\n",
+        },
+    })
+}
+pub(super) fn certificate() -> Value {
+    json!({
+        "apiVersion": "skyswarm.dev/v1", "kind": "Certificate",
+        "metadata": {"name": "example-com", "uid": "0198c0de-0000-7000-8000-000000000005", "generation": 2, "resourceVersion": "19"},
+        "spec": {"chain": "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n"},
+        "status": {
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "CertificateServed", "message": "clients of *.example.com get this certificate",
+                "observedGeneration": 2, "lastTransitionTime": "2026-01-31T12:00:00Z",
+            }],
+            "dnsNames": ["*.example.com"], "subject": "CN=example.com", "issuer": "CN=Example CA",
+            "fingerprint": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "notBefore": "2026-01-01T00:00:00Z", "notAfter": "2027-01-01T00:00:00Z",
         },
     })
 }

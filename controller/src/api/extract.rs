@@ -10,7 +10,7 @@ use aide::operation::{ParamLocation, add_parameters, parameters_from_schema};
 use api_types::check::ROOT;
 use api_types::name::ParseError;
 use api_types::problem::ProblemKind;
-use api_types::{AppName, FieldError, Host, SettingKey};
+use api_types::{AppName, CertificateName, FieldError, Host, SettingKey};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
@@ -55,6 +55,10 @@ impl InPath for AppName {
 impl InPath for Host {
     const KEY: &'static str = "host";
     const DESCRIPTION: &'static str = "The host name.";
+}
+impl InPath for CertificateName {
+    const KEY: &'static str = "name";
+    const DESCRIPTION: &'static str = "Name of the certificate.";
 }
 impl InPath for SettingKey {
     const KEY: &'static str = "key";

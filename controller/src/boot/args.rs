@@ -52,6 +52,9 @@ pub enum Command {
     /// Makes tokens without the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Runs the proxy for a server, which starts it.
+    #[command(hide = true)]
+    EdgeKeeper(KeeperArgs),
     /// Prints the version.
     Version,
     /// Prints the OpenAPI document.
@@ -163,6 +166,14 @@ pub struct EdgeArgs {
     /// Where the proxy gets its routes from us. Loopback only; port 0 takes a free one.
     #[arg(long, env = "SKYSWARM_EDGE_PROVIDER_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     pub edge_provider_listen: SocketAddr,
+}
+
+/// Arguments of the edge's keeper; its orders come on standard input.
+#[derive(Debug, Args)]
+pub struct KeeperArgs {
+    /// The edge's folder.
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Tools for tokens.

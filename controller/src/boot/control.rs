@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::core::Core;
 use super::edge::Edge;
-use super::hints::{EngineFollower, follow_store};
+use super::hints::{Controls, EngineFollower, follow_store};
 use super::sources::{StoredEvents, StoredLease};
 use crate::engines::swarm::SwarmEngine;
 use crate::kinds::app::AppIndex;
@@ -21,6 +21,7 @@ use crate::kinds::app::metrics::AppMetrics;
 use crate::kinds::app::observe::Observer;
 use crate::kinds::app::quiet::Quiet;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
+use crate::kinds::certificate::{CertificateMetrics, CertificateReconciler};
 use crate::kinds::node::NodeReconciler;
 use crate::runtime::lease::DEFAULT_TTL;
 use crate::runtime::{
@@ -99,6 +100,13 @@ impl Control {
             clock: core.clock.clone(),
             names: names.clone(),
         });
+        let (certificates, certificate_task, _) = workshop.start(CertificateReconciler {
+            proxy: edge.proxy.clone(),
+            store: core.store.clone(),
+            clock: core.clock.clone(),
+            settings: core.settings(),
+            metrics: core.metrics.register(CertificateMetrics::register),
+        });
         let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
         let index = Arc::new(AppIndex::default());
         let killed = Arc::new(Killed::default());
@@ -130,8 +138,8 @@ impl Control {
         };
         Self {
             pulses,
-            controllers: vec![node_task, app_task],
-            followers: vec![tuning_task, tokio::spawn(follower.run(watches.clone())), follow(core, apps, edge, &watches)],
+            controllers: vec![node_task, app_task, certificate_task],
+            followers: vec![tuning_task, tokio::spawn(follower.run(watches.clone())), follow(core, (apps, certificates), edge, &watches)],
             elector: elector_task,
             events: events_task,
             runs,
@@ -175,8 +183,9 @@ fn executor(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge) -> Executor 
     Executor { engine, store: core.store.clone(), kick_edge: Arc::new(move || handle.kick()) }
 }
 
-fn follow(core: &Core, apps: Hints<AppKey>, edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
-    let controls = Some((apps, edge.handle.clone()));
+fn follow(core: &Core, hints: (Hints<AppKey>, Hints<String>), edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
+    let (apps, certificates) = hints;
+    let controls = Some(Controls { apps, certificates, edge: edge.handle.clone() });
     tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), controls, cancel.clone()))
 }
 

@@ -1,11 +1,12 @@
-//! Starts the edge: endpoints, publisher, the provider's listener, and the proxy; and stops them in the
-//! opposite order.
+//! Starts the edge: endpoints, publisher, the provider's listener, and the proxy by its keeper; and stops them in
+//! the opposite order.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,17 +15,21 @@ use tracing::error;
 
 use super::args::EdgeArgs;
 use super::core::Core;
+use super::keeper::{Keeper, Orders};
 use super::sources::{EdgeReady, StoredRoutes};
+use crate::clock::{SharedClock, SharedEntropy};
 use crate::edge::EndpointTable;
 use crate::edge::document::DocumentOptions;
 use crate::edge::endpoints::{self, EndpointsConfig};
+use crate::edge::known_good::KnownGood;
 use crate::edge::lag;
 use crate::edge::metrics::{EdgeCounts, EdgeMetrics};
 use crate::edge::provider::{self, ProviderConfig};
-use crate::edge::publisher::{self, EdgeHandle, PublisherConfig};
+use crate::edge::publisher::{self, EdgeHandle, PublisherConfig, RouteSource};
 use crate::edge::responder;
 use crate::engines::swarm::SwarmEngine;
-use crate::engines::traefik::{ProxyApi, Traefik, TraefikClient, TraefikConfig, static_config};
+use crate::engines::traefik::{ProxyApi, TraefikClient, static_config};
+use crate::keyring::Keyring;
 
 /// Folder of the edge below the data folder.
 const FOLDER: &str = "edge";
@@ -36,61 +41,115 @@ pub(super) struct Edge {
     pub(super) endpoints: watch::Receiver<Arc<EndpointTable>>,
     /// Port for HTTPS, when there is one.
     pub(super) https_port: Option<u16>,
-    traefik: Traefik,
+    keeper: Keeper,
     cancel: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// What a document is made from.
+pub(super) struct FeedSources {
+    pub(super) engine: Arc<dyn SwarmEngine>,
+    pub(super) clock: SharedClock,
+    pub(super) entropy: SharedEntropy,
+    pub(super) routes: Arc<dyn RouteSource>,
+    pub(super) document: DocumentOptions,
+    pub(super) known_good: Option<KnownGood>,
+}
+
+/// Endpoints, the document made from them, and the two listeners that the proxy asks. The server has one, and
+/// the keeper once the server is gone.
+pub(super) struct Feed {
+    handle: EdgeHandle,
+    endpoints: watch::Receiver<Arc<EndpointTable>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Feed {
+    /// Starts all of it. It ends when the token is cancelled.
+    pub(super) fn start(
+        sources: FeedSources,
+        provider: TcpListener,
+        pages: TcpListener,
+        token: &SecretString,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let FeedSources { engine, clock, entropy, routes, document, known_good } = sources;
+        let endpoints = endpoints::spawn(engine, clock, entropy, EndpointsConfig::default(), cancel.child_token());
+        let config = PublisherConfig { document, known_good, ..PublisherConfig::default() };
+        let (handle, publisher) = publisher::spawn(routes, endpoints.table.clone(), config, cancel.child_token());
+        let router = provider::router(handle.published(), token, ProviderConfig::default(), cancel.child_token());
+        let server = serve("the proxy's provider", provider, router, cancel);
+        let pages = serve("the responder", pages, responder::router(handle.published()), cancel);
+        Self { handle, endpoints: endpoints.table, tasks: vec![endpoints.task, publisher, server, pages] }
+    }
+}
+
+/// What all documents of an edge have in common.
+pub(super) fn document_options(edge_https: Option<SocketAddr>, pages: SocketAddr) -> DocumentOptions {
+    DocumentOptions {
+        https: edge_https.map(|address| (static_config::HTTPS.to_owned(), address.port())),
+        probe: Some(static_config::PROBE.to_owned()),
+        responder: Some(pages),
+        ..DocumentOptions::default()
+    }
+}
+
+/// The file of the edge's last known state.
+pub(super) fn known_good_file(folder: &Path, key_file: &Path, entropy: SharedEntropy) -> anyhow::Result<KnownGood> {
+    let keyring = Keyring::load(key_file).context("the key file cannot be read")?;
+    let keyring = keyring.with_context(|| format!("there is no key file {}", key_file.display()))?;
+    Ok(KnownGood { path: folder.join("last-known.json"), keyring: Arc::new(keyring), entropy })
+}
+
+/// Where the edge finds what it needs on this machine.
+pub(super) struct Place<'a> {
+    pub(super) data_dir: &'a Path,
+    pub(super) key_file: PathBuf,
+    pub(super) docker_host: &'a str,
+}
+
 impl Edge {
     /// Starts all parts, and waits until the proxy answers.
-    pub(super) async fn start(core: &Core, engine: Arc<dyn SwarmEngine>, data_dir: &Path, args: &EdgeArgs) -> anyhow::Result<Self> {
+    pub(super) async fn start(core: &Core, engine: Arc<dyn SwarmEngine>, place: Place<'_>, args: &EdgeArgs) -> anyhow::Result<Self> {
         let cancel = CancellationToken::new();
-        let folder = data_dir.join(FOLDER);
+        let folder = place.data_dir.join(FOLDER);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let endpoints =
-            endpoints::spawn(engine, core.clock.clone(), core.entropy.clone(), EndpointsConfig::default(), cancel.child_token());
+        let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
         let pages = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port on loopback")?;
-        let document = DocumentOptions {
-            https: args.edge_https.map(|address| (static_config::HTTPS.to_owned(), address.port())),
-            probe: Some(static_config::PROBE.to_owned()),
-            responder: Some(pages.local_addr()?),
-            ..DocumentOptions::default()
-        };
-        let config = PublisherConfig { document, known_good: Some(folder.join("routes.json")), ..PublisherConfig::default() };
-        let routes = Arc::new(StoredRoutes(core.store.clone()));
-        let (handle, publisher) = publisher::spawn(routes, endpoints.table.clone(), config, cancel.child_token());
-
-        let listener = TcpListener::bind(args.edge_provider_listen).await.context("the proxy's provider cannot listen")?;
-        let provider = listener.local_addr()?;
+        let provider = TcpListener::bind(args.edge_provider_listen).await.context("the proxy's provider cannot listen")?;
         let token = core.store.internal_token().await.context("the internal token cannot be read")?;
-        let router = provider::router(handle.published(), &token, ProviderConfig::default(), cancel.child_token());
-        let server = serve("the proxy's provider", listener, router, &cancel);
-        let pages = serve("the responder", pages, responder::router(handle.published()), &cancel);
-
-        let (api, probe) = (free_loopback_address().await?, free_loopback_address().await?);
-        let config = TraefikConfig {
-            binary: args.traefik_bin.clone(),
+        let orders = Orders {
+            folder: folder.clone(),
+            docker_host: place.docker_host.to_owned(),
+            key_file: place.key_file.canonicalize().context("the key file cannot be found")?,
+            traefik_bin: args.traefik_bin.as_ref().map(std::path::absolute).transpose()?,
+            edge_http: args.edge_http,
             edge_https: args.edge_https,
-            edge_probe: Some(probe),
-            ..TraefikConfig::new(folder, args.edge_http, api, format!("http://{provider}"), token)
+            probe: free_loopback_address().await?,
+            api: free_loopback_address().await?,
+            provider: provider.local_addr()?,
+            pages: pages.local_addr()?,
+            token: token.clone(),
         };
-        let traefik = Traefik::start(config, core.clock.clone(), core.entropy.clone()).await.context("the proxy cannot be started")?;
-        let proxy = TraefikClient::new(api, args.edge_http, endpoints.table.clone())?.with(Some(probe), args.edge_https);
+        let sources = FeedSources {
+            engine,
+            clock: core.clock.clone(),
+            entropy: core.entropy.clone(),
+            routes: Arc::new(StoredRoutes(core.store.clone())),
+            document: document_options(args.edge_https, orders.pages),
+            known_good: Some(known_good_file(&folder, &orders.key_file, core.entropy.clone())?),
+        };
+        let feed = Feed::start(sources, provider, pages, &token, &cancel);
+        let proxy = TraefikClient::new(orders.api, args.edge_http, feed.endpoints.clone())?.with(Some(orders.probe), args.edge_https);
         let proxy = Arc::new(proxy);
         let metrics = core.metrics.register(EdgeMetrics::register);
-        let counts = EdgeCounts { published: handle.published(), endpoints: endpoints.table.clone() };
+        let counts = EdgeCounts { published: feed.handle.published(), endpoints: feed.endpoints.clone() };
         core.metrics.register(|registry| registry.register_collector(Box::new(counts)));
-        let lag = tokio::spawn(lag::follow(proxy.clone(), handle.published(), metrics, cancel.child_token()));
+        let keeper = Keeper::start(orders, core.entropy.clone()).await.context("the proxy cannot be started")?;
         let https_port = args.edge_https.map(|address| address.port());
-        Ok(Self {
-            proxy,
-            handle,
-            endpoints: endpoints.table,
-            https_port,
-            traefik,
-            cancel,
-            tasks: vec![endpoints.task, publisher, server, pages, lag],
-        })
+        let Feed { handle, endpoints, mut tasks } = feed;
+        tasks.push(tokio::spawn(lag::follow(proxy.clone(), handle.published(), metrics, cancel.child_token())));
+        Ok(Self { proxy, handle, endpoints, https_port, keeper, cancel, tasks })
     }
 
     /// The check for `/readyz`.
@@ -100,7 +159,7 @@ impl Edge {
 
     /// The proxy ends first, so that it never asks a provider that is gone.
     pub(super) async fn stop(self) {
-        self.traefik.shutdown().await;
+        self.keeper.stop().await;
         self.cancel.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {

@@ -26,11 +26,18 @@ use crate::store::{AppKey, Store, StoreHint, Topic};
 /// How long nothing is removed after the engine came back: its lists may still show what was before.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// What a controller hints at.
+pub(super) struct Controls {
+    pub(super) apps: Hints<AppKey>,
+    pub(super) certificates: Hints<String>,
+    pub(super) edge: EdgeHandle,
+}
+
 /// Follows the database: settings for everybody, hints for who controls.
 pub(super) async fn follow_store(
     store: Store,
     settings: watch::Sender<Arc<Settings>>,
-    controls: Option<(Hints<AppKey>, EdgeHandle)>,
+    controls: Option<Controls>,
     cancel: CancellationToken,
 ) {
     let mut hints = store.watch();
@@ -42,11 +49,16 @@ pub(super) async fn follow_store(
         if resync || topic == Some(Topic::Settings) {
             reload(&store, &settings).await;
         }
-        let Some((apps, edge)) = &controls else { continue };
+        let Some(Controls { apps, certificates, edge }) = &controls else { continue };
         match topic {
             None | Some(Topic::Settings) => {
                 apps.resync();
+                certificates.resync();
                 edge.kick();
+            }
+            Some(Topic::Certificates) => {
+                edge.kick();
+                certificates.resync();
             }
             Some(Topic::Apps | Topic::Domains) => apps.dirty(),
             Some(Topic::Routes) => edge.kick(),

@@ -38,6 +38,10 @@ impl Passwords {
     pub fn insert(&mut self, app: Uuid, version: i64, hash: String) {
         self.0.insert((app, version), hash);
     }
+    /// All of them: app, version, hash.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Uuid, i64, &str)> {
+        self.0.iter().map(|((app, version), hash)| (*app, *version, hash.as_str()))
+    }
     /// The hash of a version.
     pub fn get(&self, app: Uuid, version: i64) -> Option<&str> {
         self.0.get(&(app, version)).map(String::as_str)
@@ -70,6 +74,6 @@ impl fmt::Debug for CertificatePair {
 }
 
 /// SHA-256 in lower-case hex.
-pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::document::{DocumentOptions, render};
 use super::inputs::Inputs;
+use super::known_good::KnownGood;
 use super::responder::Pages;
-use super::{Check, EndpointTable, known_good};
+use super::{Check, EndpointTable};
 
 /// Any error, to be shown with its causes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -70,8 +70,8 @@ impl Published {
 pub struct PublisherConfig {
     /// What is the same for all routes.
     pub document: DocumentOptions,
-    /// File of the last known routes, in the data folder.
-    pub known_good: Option<PathBuf>,
+    /// File of what the edge was last made from, in the data folder.
+    pub known_good: Option<KnownGood>,
     /// Time between two reads of the routes when nobody asks for one.
     pub resync: Duration,
     /// Longest a read of the routes may take.
@@ -122,8 +122,8 @@ pub fn spawn(
     let kick = Arc::new(Notify::new());
     let now = Instant::now();
     let save = watch::Sender::new(None);
-    if let Some(path) = config.known_good.clone() {
-        tokio::spawn(keep_saved(path, save.subscribe()));
+    if let Some(file) = config.known_good.clone() {
+        tokio::spawn(keep_saved(file, save.subscribe()));
     }
     let publisher = Publisher {
         source,
@@ -245,12 +245,11 @@ impl Publisher {
 
     /// Routes that this process published before its last stop are better than none.
     async fn load(&mut self) {
-        let Some(path) = self.config.known_good.clone() else { return };
-        match tokio::task::spawn_blocking(move || known_good::read(&path)).await {
-            Ok(Ok(Some(routes))) => {
-                tracing::warn!(routes = routes.len(), "serving the routes that were last known");
-                // Secrets are not in the file: apps with passwords stay closed, certificates are the proxy's own.
-                self.inputs = Some(Arc::new(Inputs::of(&routes)));
+        let Some(file) = self.config.known_good.clone() else { return };
+        match tokio::task::spawn_blocking(move || file.read()).await {
+            Ok(Ok(Some(inputs))) => {
+                tracing::warn!(routes = inputs.routes.len(), "serving the routes that were last known");
+                self.inputs = Some(Arc::new(inputs));
                 self.want_render();
             }
             Ok(Ok(None)) => {}
@@ -318,11 +317,11 @@ impl Publisher {
 }
 
 /// Writes routes to the file as they change, one write after the other; a slow disk delays no route.
-async fn keep_saved(path: PathBuf, mut save: watch::Receiver<Option<Arc<Inputs>>>) {
+async fn keep_saved(file: KnownGood, mut save: watch::Receiver<Option<Arc<Inputs>>>) {
     while save.changed().await.is_ok() {
         let Some(inputs) = save.borrow_and_update().clone() else { continue };
-        let path = path.clone();
-        match tokio::task::spawn_blocking(move || known_good::write(&path, &inputs.routes)).await {
+        let file = file.clone();
+        match tokio::task::spawn_blocking(move || file.write(&inputs)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "the last known routes were not saved"),
             Err(error) => tracing::error!(%error, "saving the last known routes ended without a result"),

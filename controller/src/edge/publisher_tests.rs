@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{BoxError, EdgeHandle, Published, PublisherConfig, RouteSource, spawn};
 use crate::edge::document::tests::{endpoint, route, table};
 use crate::edge::inputs::Inputs;
-use crate::edge::{Check, EndpointTable, Route, known_good};
+use crate::edge::known_good::tests::known_good;
+use crate::edge::{Check, EndpointTable, Route};
 
 /// Routes that a test sets; `None` stands for a database that does not answer.
 struct TestRoutes(Mutex<Option<Vec<Route>>>);
@@ -126,14 +127,14 @@ async fn a_kick_publishes_a_new_route_and_equal_content_publishes_nothing() {
 #[tokio::test]
 async fn a_start_without_the_database_serves_the_last_known_routes_with_fresh_endpoints() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("edge-routes.json");
-    let config = PublisherConfig { known_good: Some(path.clone()), ..PublisherConfig::default() };
+    let file = known_good(folder.path());
+    let config = PublisherConfig { known_good: Some(file.clone()), ..PublisherConfig::default() };
     let lab = Lab::start(None, table([]), config.clone());
     lab.nothing_for(Duration::from_millis(150)).await;
     lab.set(Some(one_route()));
     lab.until("from the database", |_| true).await;
     timeout(Duration::from_secs(2), async {
-        while !matches!(known_good::read(&path), Ok(Some(_))) {
+        while !matches!(file.read(), Ok(Some(_))) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })

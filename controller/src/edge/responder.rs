@@ -1,8 +1,8 @@
 //! Answers that are ours and not an app's: the maintenance page, and 503 for what has to stay closed.
 //!
 //! It listens on loopback, and the proxy sends requests here with the path replaced by one that names the
-//! app: no client can choose it. It runs in the controller's process, so while the controller is away the
-//! proxy answers 502 for an app under maintenance; the app itself stays out of reach all the same.
+//! app: no client can choose it. It runs beside the document, in the controller or, once that is gone, in the keeper;
+//! where there is neither, the proxy answers 502, and the app itself stays out of reach all the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

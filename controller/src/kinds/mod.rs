@@ -2,4 +2,5 @@
 //! `status` (pure).
 
 pub mod app;
+pub mod certificate;
 pub mod node;

@@ -14,7 +14,7 @@ const fn secs(n: u64) -> HumanDuration {
     HumanDuration::from_secs(n)
 }
 
-static REGISTRY: [Definition; 12] = [
+static REGISTRY: [Definition; 13] = [
     Definition {
         key: "api.rate_limit",
         value_type: ValueType::Integer { min: 60, max: 1_000_000 },
@@ -44,6 +44,12 @@ static REGISTRY: [Definition; 12] = [
         value_type: ValueType::Duration { min: secs(1), max: secs(3600) },
         default: DefaultValue::Text("30s"),
         description: "Time after which every app is looked at again, even when nothing happened. Takes effect at once.",
+    },
+    Definition {
+        key: "edge.certificate_warning",
+        value_type: ValueType::Duration { min: secs(3600), max: secs(30 * 86_400) },
+        default: DefaultValue::Text("21d"),
+        description: "How long before its end a certificate says so in its condition Ready (CertificateExpiring). Takes effect at once.",
     },
     Definition {
         key: "edge.default_domain",

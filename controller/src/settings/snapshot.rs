@@ -57,6 +57,10 @@ impl Settings {
     pub fn rate_limit_failures(&self) -> u32 {
         u32::try_from(self.integer("api.rate_limit_failures")).unwrap_or(1)
     }
+    /// `edge.certificate_warning`
+    pub fn certificate_warning(&self) -> Duration {
+        self.duration("edge.certificate_warning")
+    }
     /// `edge.default_domain`
     pub fn default_domain(&self) -> &str {
         self.text("edge.default_domain")

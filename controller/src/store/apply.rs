@@ -79,7 +79,7 @@ impl Store {
     }
 
     async fn apply_once(&self, items: &Items, cx: &WriteContext) -> Result<Vec<ApplyResult>, WriteError> {
-        let count = items.organizations.len() + items.settings.len() + items.apps.len() + items.domains.len();
+        let count = items.organizations.len() + items.settings.len() + items.certificates.len() + items.apps.len() + items.domains.len();
         let (mut apply, known) = self.apply_begin(&items.org_names(), count, cx).await?;
         apply.platform(items, known).await?;
         apply.settings = super::settings::snapshot(&mut apply.tx).await?;
@@ -102,6 +102,9 @@ impl Apply<'_> {
         }
         for item in &items.settings {
             self.setting(item).await?;
+        }
+        for item in &items.certificates {
+            self.certificate(item).await?;
         }
         let apps = items.apps.iter().map(|item| (item.head.item, &item.org));
         let domains = items.domains.iter().map(|item| (item.head.item, &item.org));

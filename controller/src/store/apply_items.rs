@@ -7,11 +7,14 @@ use std::str::FromStr;
 use api_types::kinds::app::App;
 use api_types::kinds::edge::UserName;
 use api_types::name::{LabelKey, LabelValue, ParseError};
-use api_types::{AppName, AppSpec, EnvKey, FieldError, Host, Kind, Manifest, ObjectMeta, OrgName, OrganizationSpec, SecretValue};
+use api_types::{
+    AppName, AppSpec, CertificateName, EnvKey, FieldError, Host, Kind, Manifest, ObjectMeta, OrgName, OrganizationSpec, SecretValue,
+};
 use serde_json::Value;
 
 use super::WriteError;
 use super::apps::parse_version;
+use crate::certificate::{Chain, read_chain};
 
 /// Longest display name of an organisation, in characters.
 const MAX_DISPLAY_NAME: usize = 100;
@@ -37,6 +40,14 @@ pub(super) struct SettingItem {
     pub(super) value: Value,
 }
 
+pub(super) struct CertificateItem {
+    pub(super) head: Head,
+    pub(super) name: CertificateName,
+    pub(super) chain: Chain,
+    /// Checked against the chain only when it is written: without one, the stored one counts.
+    pub(super) private_key: Option<SecretValue>,
+}
+
 pub(super) struct AppItem {
     pub(super) head: Head,
     pub(super) org: OrgName,
@@ -60,6 +71,7 @@ pub(super) struct DomainItem {
 pub(super) struct Items {
     pub(super) organizations: Vec<OrganizationItem>,
     pub(super) settings: Vec<SettingItem>,
+    pub(super) certificates: Vec<CertificateItem>,
     pub(super) apps: Vec<AppItem>,
     pub(super) domains: Vec<DomainItem>,
 }
@@ -92,6 +104,12 @@ impl Items {
             }
             Manifest::Setting(object) => {
                 self.settings.push(SettingItem { head, key: meta.name.clone(), value: object.spec.value.clone() });
+            }
+            Manifest::Certificate(object) => {
+                let name = parsed(item, "metadata.name", &meta.name)?;
+                let chain =
+                    read_chain(&object.spec.chain).map_err(|message| WriteError::invalid(item, FieldError::new("spec.chain", message)))?;
+                self.certificates.push(CertificateItem { head, name, chain, private_key: object.spec.private_key.clone() });
             }
             Manifest::App(object) => {
                 let (org, name) = (org(item, meta, Kind::App)?, parsed(item, "metadata.name", &meta.name)?);

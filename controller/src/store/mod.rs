@@ -15,6 +15,7 @@ mod apply_app;
 mod apply_domain;
 mod apply_items;
 mod apps;
+mod certificates;
 mod connect;
 mod domains;
 mod drift;
@@ -57,6 +58,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 pub use app_change::Change;
+pub use certificates::MAX_CERTIFICATES;
 pub use drift::{DriftChange, DriftFound, DriftLook};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
@@ -236,6 +238,7 @@ pub enum Topic {
     Routes,
     Settings,
     Organizations,
+    Certificates,
 }
 
 /// An event to record; times and count are the store's.

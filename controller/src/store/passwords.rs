@@ -158,7 +158,8 @@ impl Store {
                     Err(error) => return Err(error),
                 }
             }
-            Ok(Inputs { routes, passwords, ..Inputs::default() })
+            let certificates = self.certificate_pairs().await?;
+            Ok(Inputs { routes, passwords, certificates, ..Inputs::default() })
         })
         .await
     }

@@ -128,6 +128,7 @@ fn topic(payload: &str) -> Option<Topic> {
         "routes" => Topic::Routes,
         "settings" => Topic::Settings,
         "organizations" => Topic::Organizations,
+        "certificates" => Topic::Certificates,
         _ => return None,
     })
 }

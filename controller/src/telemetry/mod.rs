@@ -9,7 +9,7 @@ mod since;
 
 use std::fmt;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -24,6 +24,8 @@ pub const LOG_VARIABLE: &str = "SKYSWARM_LOG";
 const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn,h2=warn,rustls=warn";
 /// What the names of all own metrics begin with.
 const PREFIX: &str = "skyswarm";
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -61,8 +63,15 @@ pub enum TelemetryError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// The format of this process's log, for the processes that it starts.
+pub fn format() -> LogFormat {
+    FORMAT.get().copied().unwrap_or_default()
+}
+
 /// Sets logging up for the process, once, at the start of `main`.
 pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
+    // A second call fails below.
+    let _ = FORMAT.set(format);
     let filter = filter(std::env::var(LOG_VARIABLE).ok())?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -9,7 +9,7 @@ use crate::{log, routes};
 
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_BODY_BYTES: u64 = 1024 * 1024;
-/// How often an idle connection looks whether the process is about to end.
+/// How often an idle connection looks whether the process is about to end, and a stream sends a line.
 const TICK: Duration = Duration::from_millis(100);
 /// Longer than the idle time of usual proxies, so that the proxy closes first and no request is lost.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
@@ -75,6 +75,14 @@ pub(crate) fn converse(stream: &TcpStream, shared: &Shared) {
         }
         if skip_body(stream, &mut buffer, request.body_bytes).is_err() {
             return;
+        }
+        if let Some(lines) = routes::stream_lines(&request) {
+            let written = write_stream(stream, lines);
+            log(format_args!("{} {} 200 {lines} lines {}ms", request.method, request.path, begun.elapsed().as_millis()));
+            if written.is_err() || shared.closing() {
+                return;
+            }
+            continue;
         }
         let response = routes::answer(&request, shared);
         let close = !request.keep_alive || shared.closing();
@@ -182,6 +190,17 @@ fn write_response(mut stream: &TcpStream, response: &Response, head_only: bool, 
         text.push_str(&response.body);
     }
     stream.write_all(text.as_bytes())
+}
+
+/// A numbered line every [`TICK`], each a chunk of its own.
+fn write_stream(mut stream: &TcpStream, lines: u64) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    for number in 0..lines {
+        std::thread::sleep(TICK);
+        let line = format!("{number}\n");
+        stream.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())?;
+    }
+    stream.write_all(b"0\r\n\r\n")
 }
 
 /// Percent-decoding; what is not valid stays as it is.

@@ -123,6 +123,12 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// How many lines `/stream?ms=N` is to send, one every 100 ms; `None` for other paths, and for N that are too long.
+pub(crate) fn stream_lines(request: &Request) -> Option<u64> {
+    let ms = request.parameter("ms").filter(|_| request.path == "/stream")?.parse::<u64>().ok()?;
+    (ms <= MAX_SLEEP_MS).then_some(ms / 100)
+}
+
 fn slow(request: &Request) -> Response {
     let Some(ms) = request.parameter("ms").and_then(|ms| ms.parse::<u64>().ok()).filter(|ms| *ms <= MAX_SLEEP_MS) else {
         return Response::text(400, format!("say ms=N, at most {MAX_SLEEP_MS}"));

@@ -36,7 +36,9 @@ pub(super) fn cpu(server: u32, engine: u32) -> Result<Cpu> {
     for stat in all.values() {
         let parent_name = all.get(&stat.parent).map(|parent| parent.name.as_str());
         match stat.name.as_str() {
-            "traefik" if stat.parent == server => found.proxy += stat.own,
+            // The keeper of the proxy is started as /proc/self/exe, and the kernel names it after that.
+            "exe" if stat.parent == server => found.server += stat.own,
+            "traefik" if parent_name == Some("exe") => found.proxy += stat.own,
             // The first process of the database has counted those that ended.
             "postgres" if parent_name == Some("postgres") => found.database += stat.own,
             "postgres" => found.database += stat.with_children,

@@ -188,6 +188,44 @@ async fn a_killed_traefik_comes_back_with_all_routes_and_a_stopped_one_does_not(
     println!("stopped within {:?}", lab.stop(traefik).await);
 }
 
+#[tokio::test]
+async fn a_route_with_an_error_and_tasks_that_fail_the_proxys_check_are_read_back() {
+    let (lab, a) = (Lab::new().await, Backend::start("a").await);
+    let b = Backend::rebind(Backend::start("b").await, "b", "127.0.0.2").await;
+    let traefik = lab.traefik().await;
+    let mut app = route(1, "a", &["a.example"]);
+    // The first one has no such path, the second one answers everything.
+    app.health =
+        Some(serde_json::from_value(serde_json::json!({"path": "/healthz", "interval": "1s", "failureThreshold": 1})).expect("valid"));
+    lab.set_endpoints([a.endpoint(1), b.endpoint(1)]);
+    lab.set_routes(std::slice::from_ref(&app));
+    let facts = async |what: &str, wanted: &dyn Fn(&skyswarm::edge::RouteFacts) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let last = lab.client.route_facts(&app.key()).await;
+            match &last {
+                Fact::Known(facts) if wanted(facts) => return facts.clone(),
+                _ => assert!(begun.elapsed() < Duration::from_secs(10), "not {what}: {last:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let seen = facts("one of two down", &|facts| facts.down.len() == 1).await;
+    assert_eq!((seen.down, seen.servers.len(), seen.error), (vec![a.address], 2, None));
+
+    // A document that names a middleware which is not there: the proxy takes it, and refuses the router.
+    let published = lab.edge.published().borrow().clone().expect("is published");
+    let broken = String::from_utf8(published.json.to_vec()).expect("text").replace("[\"retry\"]", "[\"missing\"]");
+    assert!(broken.contains("missing"), "{broken}");
+    let mut document = (*published).clone();
+    (document.json, document.revision) = (broken.into(), published.revision + 1);
+    lab.served.send_replace(Some(Arc::new(document)));
+    let seen = facts("with an error", &|facts| facts.error.is_some()).await;
+    assert!(seen.error.as_deref().is_some_and(|error| error.contains("missing")), "{seen:?}");
+    assert!(lab.client.overview().await.expect("answers").router_errors > 0);
+    lab.stop(traefik).await;
+}
+
 /// Stops Traefik while the provider still holds its polls: slower, but it ends by itself.
 async fn stop_only(traefik: Traefik) -> Duration {
     let start = Instant::now();

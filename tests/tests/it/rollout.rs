@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use lab::platform::{IMAGE, Platform};
 
 const HOST: &str = "shop-default.apps.localhost";
@@ -80,4 +81,30 @@ async fn three_rollouts_of_two_replicas_lose_no_request() -> anyhow::Result<()> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_rollouts_of_a_single_replica_lose_no_request() -> anyhow::Result<()> {
     three_rollouts(1).await
+}
+
+/// A stream that is open when a rollout begins goes on to its end from the old task, within its grace period.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_open_goes_on_to_its_end_through_a_rollout() -> anyhow::Result<()> {
+    let platform = Platform::start().await?;
+    let manifest = |version| manifest(version, 1).replace("health:", "stopGracePeriod: 20s, health:");
+    platform.deploy(&manifest(1)).await?;
+    let answer = platform.http_long()?.get("http://127.0.0.1:8080/stream?ms=9000").header(reqwest::header::HOST, HOST).send().await?;
+    let begun = Instant::now();
+    let reader = tokio::spawn(async move {
+        let mut body = answer.bytes_stream();
+        let mut text = String::new();
+        while let Some(chunk) = body.next().await {
+            text.push_str(&String::from_utf8_lossy(&chunk?));
+        }
+        anyhow::Ok((text.lines().count(), begun.elapsed()))
+    });
+    platform.deploy(&manifest(2)).await?;
+    let (_, body) = platform.get(HOST, "/").await?;
+    assert!(body.contains("version: 2"), "new requests go to the new task: {body}");
+    println!("the rollout took {:?}", begun.elapsed());
+    let (lines, took) = reader.await??;
+    println!("the stream had {lines} lines in {took:?}");
+    assert_eq!(lines, 90);
+    Ok(())
 }

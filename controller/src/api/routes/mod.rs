@@ -13,6 +13,7 @@ mod app_scale;
 mod app_why;
 mod apply;
 mod apps;
+mod certificates;
 mod domains;
 mod drafts;
 mod nodes;
@@ -21,6 +22,7 @@ mod server;
 mod settings;
 mod status;
 mod tokens;
+mod usage;
 
 use aide::OperationOutput;
 use aide::axum::ApiRouter;
@@ -57,9 +59,11 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(domains::routes())
         .merge(drafts::routes())
         .merge(nodes::routes())
+        .merge(certificates::routes())
         .merge(settings::routes())
         .merge(status::routes())
         .merge(tokens::routes())
+        .merge(usage::routes())
 }
 
 /// Query of a write.

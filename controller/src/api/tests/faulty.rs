@@ -8,7 +8,8 @@ use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::token::TokenInfo;
 use api_types::{
-    AppName, AppSpec, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue, Setting, SettingKey,
+    AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
+    Setting, SettingKey,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -153,6 +154,18 @@ impl Backend for Faulty {
     }
     async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
         self.store.event_page(org, object, query).await
+    }
+    async fn certificate_list(&self) -> Read<Vec<Certificate>> {
+        self.gate().await?;
+        self.store.certificate_list().await
+    }
+    async fn certificate_get(&self, name: &CertificateName) -> Read<Option<Certificate>> {
+        self.gate().await?;
+        self.store.certificate_get(name).await
+    }
+    async fn certificate_delete(&self, name: &CertificateName, expected: Option<i64>, cx: &WriteContext) -> Write<bool> {
+        self.gate().await?;
+        self.store.certificate_delete(name, expected, cx).await
     }
     async fn setting_list(&self) -> Read<Vec<Setting>> {
         self.store.setting_list().await

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_types::api::{Drafts, LogLine, LogStream, PlanStep, Role};
+use api_types::usage::{TaskUsage, Usage};
 use api_types::{App, FieldError, Node, NodeSpec, NodeStatus, ObjectMeta, OrgName, ProcessName};
 use async_trait::async_trait;
 use axum::Router;
@@ -39,6 +40,7 @@ use uuid::Uuid;
 use super::state::{LogLines, LogQuery};
 use super::{
     Adoptable, ApiMetrics, ApiState, DraftQuery, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+    UsageSource,
 };
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::settings::Settings;
@@ -64,6 +66,24 @@ impl Planner for RecordingPlanner {
 #[derive(Default)]
 struct FixedLogs {
     queries: Mutex<Vec<LogQuery>>,
+}
+
+/// One task of each app that is asked for.
+struct FixedUsage;
+
+#[async_trait]
+impl UsageSource for FixedUsage {
+    async fn usage(&self, apps: &[AppRecord]) -> Result<Usage, LogError> {
+        let task = |app: &AppRecord| TaskUsage {
+            app: app.name.to_string(),
+            process: "web".to_owned(),
+            replica: "web.1".to_owned(),
+            node: "n1".to_owned(),
+            cpu_millis: Some(1),
+            memory_bytes: None,
+        };
+        Ok(Usage { measured_at: start(), node: "n1".to_owned(), tasks: apps.iter().map(task).collect() })
+    }
 }
 
 /// An engine with the service `shop_web`, which is `a:1`, and `taken`, which is somebody's.
@@ -200,6 +220,7 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         backend: backend.clone(),
         planner: Arc::new(RecordingPlanner::default()),
         logs: Arc::new(FixedLogs::default()),
+        usage: Arc::new(FixedUsage),
         services: Arc::new(FixedServices),
         checks: Vec::new(),
         metrics: Arc::new(ApiMetrics::default()),
@@ -294,6 +315,7 @@ impl Harness {
                 self.store().app_remove(record.uid, self.epoch).await.expect("removed");
             }
         }
+        self.make_certificate().await;
         for org in ["acme", "rival"] {
             let mut app = object("App", "shop", &app_spec("a:1"));
             app["metadata"]["labels"] = json!({"team": org});
@@ -301,6 +323,16 @@ impl Harness {
             let items = json!({"items": [object("Organization", org, &json!({})), app, domain]});
             let answer = self.post(&format!("/v1/orgs/{org}/apply"), "root", &items).await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        }
+    }
+
+    /// Makes the certificate `own`, when there is none.
+    async fn make_certificate(&self) {
+        if self.store().certificate_list().await.expect("lists").is_empty() {
+            let made = crate::certificate::tests::self_signed(&["own.example"], "2040-01-01");
+            let spec = json!({"spec": {"chain": made.chain, "privateKey": made.key}});
+            let answer = self.put("/v1/certificates/own", "root", &spec).await;
+            assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         }
     }
 
@@ -321,7 +353,8 @@ impl Harness {
         let domains = store.domain_list(None).await.expect("reads");
         let settings = store.setting_list().await.expect("reads");
         let tokens: Vec<_> = store.token_list(None).await.expect("reads").into_iter().map(|token| (token.id, token.role)).collect();
-        format!("{:?} {apps:?} {domains:?} {settings:?} {tokens:?}", store.org_list().await.expect("reads"))
+        let certificates = store.certificate_list().await.expect("reads");
+        format!("{:?} {apps:?} {domains:?} {settings:?} {tokens:?} {certificates:?}", store.org_list().await.expect("reads"))
     }
 
     async fn raw(&self, request: Request<Body>) -> Answer {

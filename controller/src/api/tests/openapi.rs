@@ -22,7 +22,11 @@ pub(super) fn operations() -> Vec<(String, String, Value)> {
 /// A path for a template.
 pub(super) fn concrete(template: &str, org: &str) -> String {
     let host = format!("{org}.example.com");
-    let name = if template.starts_with("/v1/nodes") { "n1" } else { "shop" };
+    let name = match template {
+        template if template.starts_with("/v1/nodes") => "n1",
+        template if template.starts_with("/v1/certificates") => "own",
+        _ => "shop",
+    };
     let template = if template == "/v1/drafts" { "/v1/drafts?service=shop_web" } else { template };
     template
         .replace("{org}", org)
@@ -134,7 +138,9 @@ fn examples_read_back_as_their_types() {
     fn reads<T: serde::de::DeserializeOwned>(value: Value) {
         serde_json::from_value::<T>(value.clone()).unwrap_or_else(|error| panic!("{error}: {value}"));
     }
-    for manifest in [examples::app_manifest(), examples::organization_manifest(), examples::domain_manifest()] {
+    for manifest in
+        [examples::app_manifest(), examples::organization_manifest(), examples::domain_manifest(), examples::certificate_manifest()]
+    {
         api_types::check::check(&manifest).unwrap_or_else(|errors| panic!("{errors:?}"));
     }
     reads::<api_types::App>(examples::app());
@@ -143,6 +149,7 @@ fn examples_read_back_as_their_types() {
     reads::<api_types::Domain>(examples::domain());
     reads::<api_types::Node>(examples::node());
     reads::<api_types::Setting>(examples::setting());
+    reads::<api_types::Certificate>(examples::certificate());
     reads::<api_types::Setting>(examples::setting_default());
     reads::<api_types::SettingSpec>(examples::setting_spec());
     reads::<api_types::api::ApplyRequest>(examples::apply_request());

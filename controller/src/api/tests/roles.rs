@@ -13,6 +13,10 @@ fn body_for(method: &str, template: &str) -> Option<Value> {
         ("PUT", "/v1/orgs/{org}/apps/{name}") => Some(json!({"spec": app_spec("a:1")})),
         ("PUT", "/v1/orgs/{org}/apps/{name}/scale") => Some(json!({"processes": {"web": 2}})),
         ("PUT", "/v1/orgs/{org}/domains/{host}") => Some(json!({"spec": {"app": "shop"}})),
+        ("PUT", "/v1/certificates/{name}") => {
+            let made = crate::certificate::tests::self_signed(&["own.example"], "2040-01-01");
+            Some(json!({"spec": {"chain": made.chain, "privateKey": made.key}}))
+        }
         ("PUT", "/v1/settings/{key}") => Some(json!({"value": "apps.example.com"})),
         ("POST", "/v1/orgs/{org}/apply" | "/v1/apply") => Some(json!({"items": []})),
         ("POST", "/v1/tokens" | "/v1/orgs/{org}/tokens") => Some(json!({"name": "fresh", "role": "viewer"})),
@@ -37,6 +41,7 @@ fn needs(method: &str, template: &str) -> (u8, bool) {
         ("POST", "/v1/apply") => (2, false),
         ("DELETE", "/v1/orgs/{org}") => (3, true),
         ("PUT", "/v1/orgs/{org}") => (3, false),
+        (_, path) if path.starts_with("/v1/certificates") => (3, true),
         (_, path) if path.contains("/tokens") => (3, path.starts_with("/v1/tokens")),
         (method, path) if path.starts_with("/v1/nodes") || path.starts_with("/v1/settings") => (if method == "GET" { 1 } else { 3 }, true),
         ("POST", path) if path.ends_with("/plan") => (1, false),

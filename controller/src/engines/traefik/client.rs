@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::gate::{self, Answer};
+use super::handshake;
 use super::{ProxyApi, ProxyError, ProxyOverview};
 use crate::edge::document::{REVISION_PREFIX, probe_router, tls_router};
 use crate::edge::responder::PAGE_HEADER;
@@ -194,6 +195,17 @@ impl ProxyApi for TraefikClient {
             service_errors: found.http.services.errors,
             stamp: stamp.map(str::to_owned),
         })
+    }
+
+    async fn served_certificate(&self, host: &str) -> Fact<String> {
+        let Some(https) = self.https else { return Fact::Absent };
+        match handshake::fingerprint(https, host).await {
+            Ok(fingerprint) => Fact::Known(fingerprint),
+            Err(error) => {
+                tracing::debug!(host, error, "the edge could not be asked for a certificate");
+                Fact::Unknown
+            }
+        }
     }
 
     async fn probe(&self, host: &Host, health_path: Option<&str>) -> ProbeResult {

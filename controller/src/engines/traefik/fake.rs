@@ -16,6 +16,7 @@ struct State {
     routes: BTreeMap<String, RouteFacts>,
     probes: BTreeMap<String, ProbeResult>,
     stamp: Option<String>,
+    certificates: BTreeMap<String, String>,
     away: bool,
 }
 
@@ -42,6 +43,10 @@ impl FakeProxy {
     /// Sets what asking a host gives. Without it the answer is the proxy's 404.
     pub fn set_probe(&self, host: &Host, result: ProbeResult) {
         self.edit(|state| drop(state.probes.insert(host.to_string(), result)));
+    }
+    /// Sets the fingerprint of the certificate that clients of a host get.
+    pub fn set_certificate(&self, host: &str, fingerprint: &str) {
+        self.edit(|state| drop(state.certificates.insert(host.to_owned(), fingerprint.to_owned())));
     }
     /// Whether it can be asked at all.
     pub fn set_away(&self, away: bool) {
@@ -84,6 +89,14 @@ impl ProxyApi for FakeProxy {
             }
             let count = u64::try_from(state.routes.len()).unwrap_or(u64::MAX);
             Ok(ProxyOverview { routers: count, services: count, stamp: state.stamp.clone(), ..ProxyOverview::default() })
+        })
+    }
+
+    async fn served_certificate(&self, host: &str) -> Fact<String> {
+        self.edit(|state| match state.certificates.get(host) {
+            _ if state.away => Fact::Unknown,
+            Some(fingerprint) => Fact::Known(fingerprint.clone()),
+            None => Fact::Absent,
         })
     }
 

@@ -10,7 +10,8 @@ pub mod client;
 mod digest;
 pub mod fake;
 mod gate;
-mod leftover;
+mod handshake;
+pub(crate) mod leftover;
 mod log;
 pub mod process;
 pub mod static_config;
@@ -78,6 +79,8 @@ pub trait ProxyApi: Send + Sync + 'static {
     }
     /// What it runs as a whole.
     async fn overview(&self) -> Result<ProxyOverview, ProxyError>;
+    /// Which certificate clients of a host get: its SHA-256 in hex. `Absent` when the edge takes no TLS connections.
+    async fn served_certificate(&self, host: &str) -> Fact<String>;
     /// Asks an app through the edge. With a health path it wants a status from 200 to 399; without one, any
     /// answer that is the app's and not the proxy's.
     async fn probe(&self, host: &Host, health_path: Option<&str>) -> ProbeResult;

@@ -16,7 +16,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::binary::{self, Version};
 use super::static_config::{TraefikConfig, render};
@@ -29,6 +28,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const KILL_AFTER: Duration = Duration::from_secs(10);
+/// How long one that an earlier run left may take to end its requests before it is killed.
+const LEFTOVER_WITHIN: Duration = Duration::from_secs(3);
 const VERSION_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why Traefik could not be run.
@@ -120,7 +121,7 @@ pub enum ProcessState {
 #[derive(Debug)]
 pub struct Traefik {
     state: watch::Receiver<ProcessState>,
-    stop: CancellationToken,
+    stop: watch::Sender<Option<Duration>>,
     task: Option<JoinHandle<()>>,
     version: Version,
 }
@@ -142,21 +143,22 @@ impl Traefik {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
         made.map_err(|source| TraefikError::DataDir { path: data_dir.clone(), source })?;
         let mut launcher = Launcher { binary, version, config, clock, entropy };
-        if !leftover::end(&launcher.config.data_dir, &launcher.config_argument()).await {
-            return Err(TraefikError::Leftover { pid_file: leftover::pid_file(&launcher.config.data_dir) });
+        let pid_file = leftover::pid_file(&launcher.config.data_dir);
+        if !leftover::end(&pid_file, &launcher.config_argument(), LEFTOVER_WITHIN).await {
+            return Err(TraefikError::Leftover { pid_file });
         }
         check_ports(&launcher.config).await?;
 
         let mut child = launcher.launch()?;
         let address = launcher.config.api;
         if !answers(address, &mut child).await {
-            end(&mut child).await;
+            end(&mut child, KILL_AFTER).await;
             return Err(TraefikError::NotReady { address });
         }
         tracing::info!(%version, http = %launcher.config.edge_http, "Traefik serves the edge");
         let (sender, state) = watch::channel(ProcessState::Running { starts: 1, pid: child.id().unwrap_or(0) });
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(supervise(launcher, child, sender, stop.clone()));
+        let (stop, stopped) = watch::channel(None);
+        let task = tokio::spawn(supervise(launcher, child, sender, stopped));
         Ok(Self { state, stop, task: Some(task), version })
     }
 
@@ -169,8 +171,12 @@ impl Traefik {
         self.version
     }
     /// Stops the child: SIGTERM, and SIGKILL after ten seconds.
-    pub async fn shutdown(mut self) {
-        self.stop.cancel();
+    pub async fn shutdown(self) {
+        self.shutdown_within(KILL_AFTER).await;
+    }
+    /// As [`Traefik::shutdown`], with another limit for requests that go on.
+    pub async fn shutdown_within(mut self, limit: Duration) {
+        self.stop.send_replace(Some(limit));
         if let Some(task) = self.task.take()
             && let Err(error) = task.await
         {
@@ -239,7 +245,7 @@ impl Launcher {
     }
 }
 
-async fn supervise(mut launcher: Launcher, first: Child, sender: watch::Sender<ProcessState>, stop: CancellationToken) {
+async fn supervise(mut launcher: Launcher, first: Child, sender: watch::Sender<ProcessState>, mut stop: watch::Receiver<Option<Duration>>) {
     let mut starts = 1;
     let mut wait = FIRST_WAIT;
     let mut child = Some(first);
@@ -248,8 +254,8 @@ async fn supervise(mut launcher: Launcher, first: Child, sender: watch::Sender<P
             let since = Instant::now();
             sender.send_replace(ProcessState::Running { starts, pid: running.id().unwrap_or(0) });
             tokio::select! {
-                () = stop.cancelled() => {
-                    end(&mut running).await;
+                limit = told_to_stop(&mut stop) => {
+                    end(&mut running, limit).await;
                     break;
                 }
                 status = running.wait() => {
@@ -263,7 +269,7 @@ async fn supervise(mut launcher: Launcher, first: Child, sender: watch::Sender<P
         }
         sender.send_replace(ProcessState::Waiting);
         tokio::select! {
-            () = stop.cancelled() => break,
+            _ = told_to_stop(&mut stop) => break,
             () = sleep(wait.mul_f64(0.8 + 0.4 * launcher.entropy.unit())) => {}
         }
         wait = (wait * 2).min(LONGEST_WAIT);
@@ -281,12 +287,21 @@ async fn supervise(mut launcher: Launcher, first: Child, sender: watch::Sender<P
     sender.send_replace(ProcessState::Stopped);
 }
 
+/// Waits for the order to stop, and gives its limit. A handle that is gone gives none: then the task is aborted.
+async fn told_to_stop(stop: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    let limit = stop.wait_for(Option::is_some).await.ok().and_then(|limit| *limit);
+    match limit {
+        Some(limit) => limit,
+        None => std::future::pending().await,
+    }
+}
+
 /// Lets it end its requests, then kills it.
-async fn end(child: &mut Child) {
+async fn end(child: &mut Child, limit: Duration) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid
         && kill_process(pid, Signal::TERM).is_ok()
-        && timeout(KILL_AFTER, child.wait()).await.is_ok()
+        && timeout(limit, child.wait()).await.is_ok()
     {
         return;
     }

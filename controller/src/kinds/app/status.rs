@@ -13,6 +13,7 @@ use super::model::{EdgeModel, Model, Observed};
 use super::plan::{Gate, Step};
 use super::serving::Answering;
 use super::verdict::{self, Judgement};
+use crate::edge::RouteFacts;
 use crate::plan::{Fact, Plan};
 
 /// What a status is made from.
@@ -320,11 +321,11 @@ fn routed(inputs: &Inputs<'_>) -> Said {
     }
     let facts = match &inputs.observed.edge {
         Fact::Unknown => return say(Unknown, Reason::EdgeUnreachable, "the proxy could not be asked".to_owned()),
-        Fact::Absent => return say(False, Reason::RoutePending, "the proxy has not taken the route yet".to_owned()),
+        Fact::Absent => return say(False, Reason::RoutePending, absent(inputs).to_owned()),
         Fact::Known(facts) => facts,
     };
     if let Some(error) = &facts.error {
-        return say(False, Reason::RouteRejected, format!("the proxy refused the route: {error}"));
+        return say(False, Reason::RouteRejected, format!("the proxy does not serve the route as it was published: {error}"));
     }
     if desired.target.spec.suspend {
         return say(False, Reason::Suspended, "the app is stopped; requests are answered with 503".to_owned());
@@ -341,15 +342,19 @@ fn routed(inputs: &Inputs<'_>) -> Said {
             );
             return say(True, Reason::Maintenance, text);
         }
+        let out = out_of_rotation(facts).map_or_else(String::new, |out| format!(", but {out}"));
         let unmet = if spec.https.is_some() && inputs.https_port.is_none() {
             "; spec.edge.https is not in force, since the edge has no HTTPS (skyswarm up --edge-https)"
         } else {
             ""
         };
-        return say(True, Reason::RouteLive, format!("requests for {hosts} reach {tasks} tasks of {name}{unmet}"));
+        return say(True, Reason::RouteLive, format!("requests for {hosts} reach {tasks} tasks of {name}{out}{unmet}"));
     }
     if facts.servers.is_empty() {
         return say(False, Reason::NoBackends, format!("no task of {name} is ready to take requests"));
+    }
+    if let Some(out) = out_of_rotation(facts).filter(|_| facts.down.len() >= facts.servers.len()) {
+        return say(False, Reason::NoBackends, format!("no task of {name} gets requests: {out}"));
     }
     if !matches!(model.edge, EdgeModel::Serves { hosts_current: true, .. }) {
         return say(False, Reason::RoutePending, "the proxy has an older version of the route".to_owned());
@@ -358,6 +363,24 @@ fn routed(inputs: &Inputs<'_>) -> Said {
         Some(probe) if !probe.ok => say(False, Reason::ProbeFailed, format!("our own request through the edge failed: {}", probe.detail)),
         _ => say(False, Reason::RoutePending, "the proxy does not send requests to exactly the current tasks yet".to_owned()),
     }
+}
+
+/// The proxy does not have the route: not yet, or not any more.
+fn absent(inputs: &Inputs<'_>) -> &'static str {
+    let before = api_types::condition::find(&inputs.previous.conditions, ConditionType::Routed);
+    let live = |before: &Condition| before.status == True && before.observed_generation == inputs.desired.generation;
+    if before.is_some_and(live) {
+        "the proxy no longer has the route; it is published, so the proxy has started anew or lost it, and takes it with its next look"
+    } else {
+        "the proxy has not taken the route yet"
+    }
+}
+
+/// Tasks that the proxy sends nothing to, because its own health check fails.
+fn out_of_rotation(facts: &RouteFacts) -> Option<String> {
+    let down: Vec<String> = facts.down.iter().map(ToString::to_string).collect();
+    let (bad, all) = (down.len(), facts.servers.len());
+    (bad > 0).then(|| format!("the proxy's own health check fails for {bad} of {all} ({})", down.join(", ")))
 }
 
 fn join(desired: &Desired) -> String {

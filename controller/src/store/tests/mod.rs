@@ -1,6 +1,7 @@
 //! Tests on a real PostgreSQL: `DATABASE_URL` names a server on which databases may be made.
 
 mod apply;
+mod certificates;
 mod connect;
 mod controller;
 mod domains;

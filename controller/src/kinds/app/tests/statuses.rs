@@ -13,6 +13,10 @@ use crate::kinds::app::verdict::{Look, judge};
 use crate::plan::Fact;
 
 pub(super) fn told(world: &World) -> AppStatus {
+    told_after(world, &AppStatus::default())
+}
+
+fn told_after(world: &World, previous: &AppStatus) -> AppStatus {
     let (desired, model) = (world.desired(), world.model());
     let judgement = judge(&Look { desired: &desired, observed: &world.observed, model: &model, image_error: None }, None, start());
     let plan = plan(&desired, &model);
@@ -24,7 +28,7 @@ pub(super) fn told(world: &World) -> AppStatus {
         plan: &plan,
         drift: &[],
         image_error: None,
-        previous: &AppStatus::default(),
+        previous,
         edge: ("http", 8080),
         https_port: None,
         now: start() + Duration::seconds(1),
@@ -146,6 +150,43 @@ fn an_app_scaled_to_zero_is_as_wanted_and_says_so() {
 #[test]
 fn an_app_being_deleted_is_not_ready() {
     assert_conditions(&serving().deleting(), &[(Ready, False, Reason::Deleting), (Progressing, True, Reason::Deleting)]);
+}
+
+#[test]
+fn a_route_that_the_proxy_has_lost_or_serves_with_errors_says_so() {
+    let live = told(&serving());
+    let message = |world: &World| {
+        let status = told_after(world, &live);
+        let routed = api_types::condition::find(&status.conditions, Routed).expect("is there").clone();
+        (routed.status, routed.reason, routed.message)
+    };
+    let mut world = serving();
+    world.observed.edge = Fact::Absent;
+    let (status, reason, text) = message(&world);
+    assert_eq!((status, reason), (False, Reason::RoutePending));
+    assert!(text.contains("no longer has the route"), "{text}");
+    assert!(told(&world).conditions.iter().any(|c| c.message.contains("not taken the route yet")), "without a before it was never there");
+
+    let facts = |change: &dyn Fn(&mut crate::edge::RouteFacts)| {
+        let mut world = serving();
+        if let Fact::Known(facts) = &mut world.observed.edge {
+            change(facts);
+        }
+        message(&world)
+    };
+    let (status, reason, text) = facts(&|facts| facts.error = Some("middleware \"x@http\" does not exist".to_owned()));
+    assert_eq!((status, reason), (False, Reason::RouteRejected));
+    assert!(text.contains("does not exist"), "{text}");
+    // The proxy's own check fails for one of two, and for both.
+    let (status, reason, text) = facts(&|facts| facts.down = facts.servers[..1].to_vec());
+    assert_eq!((status, reason), (True, Reason::RouteLive));
+    assert!(text.contains("the proxy's own health check fails for 1 of 2"), "{text}");
+    let (status, reason, text) = facts(&|facts| {
+        facts.down.clone_from(&facts.servers);
+        facts.probe = Some(crate::edge::ProbeResult { ok: false, detail: "GET / answered 503".to_owned() });
+    });
+    assert_eq!((status, reason), (False, Reason::NoBackends));
+    assert!(text.contains("fails for 2 of 2"), "{text}");
 }
 
 #[test]
