@@ -46,7 +46,8 @@ impl Late {
 /// Changes an app's labels in a transaction that goes on.
 pub(crate) async fn late_label(store: &Store, app: &str) -> Late {
     let mut transaction = store.begin().await.expect("begins");
-    let sql = "UPDATE apps SET labels = '{\"late\": \"yes\"}', resource_version = nextval('resource_version') WHERE org = 'acme' AND name = $1";
+    let sql =
+        "UPDATE apps SET labels = '{\"late\": \"yes\"}', resource_version = nextval('resource_version') WHERE org = 'acme' AND name = $1";
     let changed = sqlx::query(sql).bind(app).execute(&mut *transaction).await.expect("writes").rows_affected();
     assert_eq!(changed, 1);
     Late(transaction)

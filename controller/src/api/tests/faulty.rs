@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
 use crate::store::{
-    AppRecord, Change, ChangeLook, Changed, Cursor, EventQuery, ListQuery, NewToken, Restored, Revision, Scope, Store, StoreError, TokenLookup,
-    Tombstone, WriteContext,
+    AppRecord, Change, ChangeLook, Changed, Cursor, EventQuery, ListQuery, NewToken, Restored, Revision, Scope, Store, StoreError,
+    TokenLookup, Tombstone, WriteContext,
 };
 
 /// How a call fails, when it does.

@@ -14,8 +14,8 @@ mod roles;
 mod serving;
 mod status;
 mod tokens;
-mod watches;
 mod upkeep;
+mod watches;
 mod why;
 
 use std::collections::BTreeMap;

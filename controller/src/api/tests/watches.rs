@@ -235,7 +235,8 @@ async fn selectors_make_leaving_a_deletion_and_coming_an_addition() {
     remove(&api, "one").await;
     watch.silence().await;
 
-    let mut ready = Watch::open(&api, &format!("{APPS}?watch=true&fieldSelector=metadata.name%3Dshop,status.ready%3DFalse"), "acme-viewer").await;
+    let mut ready =
+        Watch::open(&api, &format!("{APPS}?watch=true&fieldSelector=metadata.name%3Dshop,status.ready%3DFalse"), "acme-viewer").await;
     assert!(ready.until_bookmark().await.is_empty());
     let record = api.store().app_get(&acme(), &"shop".parse().expect("a name")).await.expect("reads").expect("is there");
     let status = json!({
@@ -295,7 +296,8 @@ async fn a_place_that_is_too_far_back_or_not_of_this_database_is_410() {
     let now = api.store().change_cursor().await.expect("reads");
     let mut watch = Watch::open(&api, &format!("{APPS}?watch=true&resourceVersion=w{now}"), "acme-viewer").await;
     assert!(watch.until_bookmark().await.is_empty());
-    for query in ["watch=true&resourceVersion=17", "resourceVersion=w17", "watch=true&limit=5", "watch=true&continue=MWE", "watch=perhaps"] {
+    for query in ["watch=true&resourceVersion=17", "resourceVersion=w17", "watch=true&limit=5", "watch=true&continue=MWE", "watch=perhaps"]
+    {
         assert_eq!(api.get(&format!("{APPS}?{query}"), "acme-viewer").await.status, StatusCode::BAD_REQUEST, "{query}");
     }
     for path in ["/v1/orgs?watch=true", "/v1/settings?watch=true"] {
@@ -400,7 +402,8 @@ async fn a_client_that_takes_nothing_is_cut_off_and_can_resume() {
         taken += 1;
     }
     assert!(taken < 8, "{taken} were kept for it");
-    let mut again = Watch::with(&api, &format!("{APPS}?watch=true"), "acme-viewer", Some(&left_at)).await.unwrap_or_else(|_| panic!("resumes"));
+    let mut again =
+        Watch::with(&api, &format!("{APPS}?watch=true"), "acme-viewer", Some(&left_at)).await.unwrap_or_else(|_| panic!("resumes"));
     assert_eq!(again.until_bookmark().await, ["ADDED blog"]);
 }
 
@@ -414,7 +417,13 @@ async fn nothing_is_lost_while_the_database_is_away() {
     let manifest = api_types::check::check(&object("App", "blog", &app_spec("a:1")));
     let mut manifest = manifest.expect("valid");
     manifest.metadata_mut().org = Some(acme());
-    let cx = crate::store::WriteContext { author: "x".to_owned(), source: "apply".to_owned(), client: String::new(), dry_run: false, adoptions: Vec::new() };
+    let cx = crate::store::WriteContext {
+        author: "x".to_owned(),
+        source: "apply".to_owned(),
+        client: String::new(),
+        dry_run: false,
+        adoptions: Vec::new(),
+    };
     api.store().apply(&[manifest], &cx).await.expect("applies");
     watch.silence().await;
     let refused = Watch::with(&api, &format!("{APPS}?watch=true"), "acme-viewer", None).await;

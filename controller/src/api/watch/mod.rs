@@ -78,7 +78,10 @@ fn cursor(text: &str) -> ApiResult<Cursor> {
 
 /// The place is too far back, or not of this database.
 fn too_old() -> ApiError {
-    ApiError::new(ProblemKind::Gone, "what changed since then is no longer known; begin without resourceVersion, which lists everything again")
+    ApiError::new(
+        ProblemKind::Gone,
+        "what changed since then is no longer known; begin without resourceVersion, which lists everything again",
+    )
 }
 
 /// Where a client wants to go on.
@@ -126,7 +129,8 @@ pub(super) async fn open(caller: &Caller, request: Request) -> ApiResult<Respons
             Begin::From(place)
         }
     };
-    let too_many = |who: &str| ApiError::new(ProblemKind::TooManyRequests, format!("{who} too many watches open; close one or try again later"));
+    let too_many =
+        |who: &str| ApiError::new(ProblemKind::TooManyRequests, format!("{who} too many watches open; close one or try again later"));
     let permit = core.watches.clone().try_acquire_owned().map_err(|_| too_many("the server has"))?;
     let token = caller.who.id.unwrap_or_default();
     let attendance = core.hub.attend(token, true, limits.streams_per_token).ok_or_else(|| too_many("this token has"))?;
@@ -169,7 +173,11 @@ impl<T: JsonSchema> OperationOutput for Listed<T> {
         let mut response = Json::<List<T>>::operation_response(ctx, operation)?;
         let schema = ctx.schema.subschema_for::<WatchEvent<T>>();
         let text = "With `watch`: a message is one WatchEvent as JSON in the field `data`; `event` is its type, `id` where to resume.";
-        let mut stream = docs::response(text, EVENT_STREAM, Some(json_schema!({"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": schema})));
+        let mut stream = docs::response(
+            text,
+            EVENT_STREAM,
+            Some(json_schema!({"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": schema})),
+        );
         for (media_type, mut media) in std::mem::take(&mut stream.content) {
             media.example = Some(serde_json::Value::from(super::examples::WATCH));
             response.content.insert(media_type, media);
