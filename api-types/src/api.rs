@@ -37,6 +37,15 @@ pub struct ListMeta {
     pub resource_version: Option<String>,
 }
 
+impl<T> List<T> {
+    /// The same list, which tells where a watch of it begins.
+    #[must_use]
+    pub fn at(mut self, resource_version: Option<String>) -> Self {
+        self.metadata.resource_version = resource_version;
+        self
+    }
+}
+
 impl<T> From<Vec<T>> for List<T> {
     fn from(items: Vec<T>) -> Self {
         Self { metadata: ListMeta::default(), items }

@@ -25,6 +25,7 @@ pub mod secret;
 pub mod selector;
 pub mod token;
 pub mod usage;
+pub mod watch;
 pub mod why;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};

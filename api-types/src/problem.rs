@@ -62,6 +62,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// 409: the object changed since it was read, or a unique name is in use.
     Conflict,
+    /// 410: a watch cannot resume from there any more; list again.
+    Gone,
     /// 412: `If-Match` or `If-None-Match` does not hold; nothing was written.
     PreconditionFailed,
     /// 408: the request took longer than allowed.
@@ -91,6 +93,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
             Self::Conflict => 409,
+            Self::Gone => 410,
             Self::PreconditionFailed => 412,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -110,6 +113,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "Method not allowed",
             Self::Timeout => "The request took too long",
             Self::Conflict => "Conflict",
+            Self::Gone => "Too old",
             Self::PreconditionFailed => "The object is not the one that was read",
             Self::PayloadTooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The body must be application/json",

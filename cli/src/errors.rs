@@ -128,7 +128,7 @@ impl CliError {
                 ProblemKind::BadRequest | ProblemKind::Invalid | ProblemKind::PayloadTooLarge => 2,
                 ProblemKind::NotFound => 3,
                 ProblemKind::Unauthorized | ProblemKind::Forbidden => 4,
-                ProblemKind::Conflict | ProblemKind::PreconditionFailed => 5,
+                ProblemKind::Conflict | ProblemKind::Gone | ProblemKind::PreconditionFailed => 5,
                 ProblemKind::Unavailable | ProblemKind::TooManyRequests | ProblemKind::Timeout => 6,
                 ProblemKind::Internal | ProblemKind::MethodNotAllowed | ProblemKind::UnsupportedMediaType => 1,
             },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, HealthConfig, Limit, NetworkAttachmentConfig,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum, Limit, NetworkAttachmentConfig,
     NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecPlacement,
     TaskSpecResources, TaskState,
 };
@@ -33,19 +33,12 @@ impl Dockerd {
     ///
     /// # Errors
     /// When the engine refuses it, or the tasks do not start.
-    pub async fn plant_service(&self, name: &str, network: &str, replicas: i64, port: u16) -> Result<BTreeMap<String, String>> {
+    pub async fn plant_service(&self, name: &str, network: &str, replicas: i64) -> Result<BTreeMap<String, String>> {
         let docker = self.docker()?;
         let image = docker.inspect_image(IMAGE).await?.id.context("an image without an id")?;
         let container = TaskSpecContainerSpec {
             image: Some(image),
             env: Some(vec!["GREETING=from before".to_owned(), "VERSION=7".to_owned(), "PORT=8080".to_owned()]),
-            health_check: Some(HealthConfig {
-                test: Some(vec!["CMD-SHELL".to_owned(), "curl -f http://localhost:8080/healthz".to_owned()]),
-                // The image has no shell: the engine is never to make this check in the time of a test.
-                interval: Some(3600 * SECOND),
-                start_period: Some(3600 * SECOND),
-                ..Default::default()
-            }),
             user: Some("1000".to_owned()),
             stop_grace_period: Some(3 * SECOND),
             ..Default::default()
@@ -65,13 +58,13 @@ impl Dockerd {
             }),
             mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(replicas) }), ..Default::default() }),
             endpoint_spec: Some(EndpointSpec {
+                mode: Some(EndpointSpecModeEnum::DNSRR),
                 ports: Some(vec![EndpointPortConfig {
                     target_port: Some(8080),
-                    published_port: Some(i64::from(port)),
-                    publish_mode: Some(EndpointPortConfigPublishModeEnum::INGRESS),
+                    // The routing mesh needs IPVS, which not every kernel has.
+                    publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
                     ..Default::default()
                 }]),
-                ..Default::default()
             }),
             ..Default::default()
         };

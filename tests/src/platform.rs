@@ -192,6 +192,11 @@ impl Platform {
         })
     }
 
+    /// Gives a command the address of the server and the admin token.
+    pub fn as_client(&self, command: &mut Command) {
+        command.env("SKYSWARM_URL", format!("http://{API}")).env("SKYSWARM_TOKEN", &self.token);
+    }
+
     /// Applies a manifest.
     pub async fn apply(&self, manifest: &str) -> anyhow::Result<Output> {
         let output = self.skyctl_with(&["apply", "-f", "-"], manifest).await?;

@@ -30,7 +30,7 @@ pub type Write<T> = Result<T, WriteError>;
 
 /// See the module.
 #[async_trait]
-pub trait Backend: super::insight::Insight + super::upkeep::Upkeep {
+pub trait Backend: super::insight::Insight + super::upkeep::Upkeep + super::watch::source::ChangeSource {
     /// Answers when the database does.
     async fn ping(&self) -> Read<()>;
     /// Whose token this is, or why it is none.

@@ -73,7 +73,8 @@ impl Examples for TransformOperation<'_> {
         let responses = self.inner_mut().responses.get_or_insert_default();
         if let Some(ReferenceOr::Item(response)) = responses.responses.get_mut(&StatusCode::Code(status)) {
             for media in response.content.values_mut() {
-                media.example = Some(example.clone());
+                // A stream has one of its own.
+                media.example.get_or_insert_with(|| example.clone());
             }
         }
         self

@@ -348,3 +348,9 @@ pub(super) fn setting_default() -> Value {
         "status": {"description": "Domain under which every app gets a name of its own.", "valueType": "host", "default": "apps.localhost", "isDefault": true},
     })
 }
+
+/// A watch of domains, as it comes over the wire.
+pub(super) const WATCH: &str = "retry: 1000\n\n\
+    event: BOOKMARK\nid: w4711\ndata: {\"type\":\"BOOKMARK\",\"object\":{\"resourceVersion\":\"w4711\",\"initialEventsEnd\":true}}\n\n\
+    event: DELETED\nid: w4713\ndata: {\"type\":\"DELETED\",\"object\":{\"apiVersion\":\"skyswarm.dev/v1\",\"kind\":\"Domain\",\
+    \"metadata\":{\"name\":\"www.example.com\",\"org\":\"acme\"}}}\n\n";

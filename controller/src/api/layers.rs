@@ -225,6 +225,7 @@ fn kind_of(status: StatusCode) -> ProblemKind {
         405 => ProblemKind::MethodNotAllowed,
         408 => ProblemKind::Timeout,
         409 => ProblemKind::Conflict,
+        410 => ProblemKind::Gone,
         412 => ProblemKind::PreconditionFailed,
         413 => ProblemKind::PayloadTooLarge,
         415 => ProblemKind::UnsupportedMediaType,

@@ -39,6 +39,54 @@ pub(super) struct ListParams {
     field_selector: Option<String>,
 }
 
+/// Parameters of a list of objects that can be watched.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WatchParams {
+    /// Most objects of the answer, 1 to 1000; all when absent. When there are more, `metadata.continue` is set.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<i64>,
+    /// The `metadata.continue` of the page before; send the same selectors as for that one.
+    #[serde(rename = "continue")]
+    continue_token: Option<String>,
+    /// Only objects with these labels: `key=value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, `key`, `!key`, joined by commas.
+    label_selector: Option<String>,
+    /// Only objects with these fields: `field=value` or `field!=value`, joined by commas. Fields: `metadata.name`; for apps also
+    /// `spec.image` and conditions, such as `status.ready=False`; for domains `spec.app`; for nodes `status.role`, `status.state`
+    /// and `status.availability`.
+    field_selector: Option<String>,
+    /// Go on with changes, as server-sent events, until the client closes the answer.
+    #[serde(default)]
+    pub(super) watch: bool,
+    /// With `watch`: begin with what changed after this, the `metadata.resourceVersion` of a list or the `id` of an event, not with
+    /// everything. Too old a one is refused with 410.
+    pub(super) resource_version: Option<String>,
+}
+
+impl WatchParams {
+    /// What the store is to be asked for a list.
+    pub(super) fn query(&self, selectable: Selectable) -> ApiResult<ListQuery> {
+        if self.resource_version.is_some() && !self.watch {
+            return Err(bad_request("resourceVersion goes with watch=true"));
+        }
+        if self.watch && (self.limit.is_some() || self.continue_token.is_some()) {
+            return Err(bad_request("a watch has no pages: leave limit and continue out"));
+        }
+        let Self { limit, continue_token, label_selector, field_selector, .. } = self;
+        let list = ListParams {
+            limit: *limit,
+            continue_token: continue_token.clone(),
+            label_selector: label_selector.clone(),
+            field_selector: field_selector.clone(),
+        };
+        list.query(selectable)
+    }
+    /// Whether the answer is the first page: a watch after a list in pages begins where the first one was read.
+    pub(super) fn is_first_page(&self) -> bool {
+        self.continue_token.is_none()
+    }
+}
+
 /// Parameters of a list that cannot be selected from.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -16,6 +16,37 @@ pub struct ApiMetrics {
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram, fn() -> Histogram>,
     pub(super) in_flight: Gauge,
+    watches: Gauge,
+    watches_ended: Family<Ended, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    reason: WatchEnd,
+}
+
+/// Why a watch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum WatchEnd {
+    /// The client went away.
+    Left,
+    /// The client did not take what was sent.
+    Slow,
+    /// Its token ended.
+    Token,
+    /// It could not go on, and the client was told why.
+    Failed,
+    /// The server stops.
+    Shutdown,
+}
+
+/// A watch that is open; it no longer is on drop.
+pub(super) struct OpenWatch(Gauge);
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,7 +109,17 @@ fn histogram() -> Histogram {
 
 impl Default for ApiMetrics {
     fn default() -> Self {
-        Self { requests: Family::default(), seconds: Family::new_with_constructor(histogram), in_flight: Gauge::default() }
+        let watches_ended = Family::<Ended, Counter>::default();
+        for reason in [WatchEnd::Left, WatchEnd::Slow, WatchEnd::Token, WatchEnd::Failed, WatchEnd::Shutdown] {
+            drop(watches_ended.get_or_create(&Ended { reason }));
+        }
+        Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            in_flight: Gauge::default(),
+            watches: Gauge::default(),
+            watches_ended,
+        }
     }
 }
 
@@ -88,6 +129,17 @@ impl ApiMetrics {
         registry.register("api_requests", "Requests by route template and status class", self.requests.clone());
         registry.register("api_request_duration_seconds", "Time until a response began, by route template", self.seconds.clone());
         registry.register("api_requests_in_flight", "Requests whose response has not begun", self.in_flight.clone());
+        registry.register("api_watches", "Watches that are open", self.watches.clone());
+        registry.register("api_watches_ended", "Watches that ended, by reason", self.watches_ended.clone());
+    }
+
+    pub(super) fn watch_opened(&self) -> OpenWatch {
+        self.watches.inc();
+        OpenWatch(self.watches.clone())
+    }
+
+    pub(super) fn watch_ended(&self, reason: WatchEnd) {
+        self.watches_ended.get_or_create(&Ended { reason }).inc();
     }
 
     pub(super) fn record(&self, method: &Method, route: Option<&str>, status: StatusCode, took: Duration) {

@@ -35,6 +35,7 @@ pub mod state;
 pub mod upkeep;
 mod usage;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ use super::backend::Backend;
 use super::metrics::ApiMetrics;
 use super::rate::RateLimits;
 use super::usage::Usage;
+use super::watch::Hub;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::settings::Settings;
 use crate::store::{AdoptionGrant, AppRecord, Revision};
@@ -69,6 +70,14 @@ pub struct Limits {
     pub concurrency: usize,
     /// Log streams under way at once; more are refused with 429.
     pub streams: usize,
+    /// Watches under way at once; more are refused with 429.
+    pub watches: usize,
+    /// Streams of any sort that one token may have open.
+    pub streams_per_token: usize,
+    /// Longest time until a quiet watch says that it is there.
+    pub heartbeat: Duration,
+    /// Longest time that a client may take nothing of what is sent, before it is cut off.
+    pub stall: Duration,
     /// Open connections; more wait in the listener's backlog.
     pub connections: usize,
     /// Longest time for a request's head, also for the first byte of a connection.
@@ -86,6 +95,10 @@ impl Default for Limits {
             deadline: Duration::from_secs(30),
             concurrency: 256,
             streams: 128,
+            watches: 512,
+            streams_per_token: 64,
+            heartbeat: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
             connections: 2048,
             header_read: Duration::from_secs(20),
             drain: Duration::from_secs(10),
@@ -235,6 +248,8 @@ pub(super) struct Core {
     pub(super) state: ApiState,
     pub(super) requests: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
+    pub(super) watches: Arc<Semaphore>,
+    pub(super) hub: Hub,
     pub(super) usage: Usage,
     pub(super) rates: RateLimits,
     pub(super) shutdown: CancellationToken,
@@ -244,8 +259,10 @@ impl Core {
     pub(super) fn new(state: ApiState, shutdown: CancellationToken) -> Self {
         let requests = Arc::new(Semaphore::new(state.limits.concurrency));
         let streams = Arc::new(Semaphore::new(state.limits.streams));
+        let watches = Arc::new(Semaphore::new(state.limits.watches));
+        let hub = Hub::start(state.backend.clone(), shutdown.clone());
         let usage = Usage::start(state.backend.clone());
-        Self { state, requests, streams, usage, rates: RateLimits::default(), shutdown }
+        Self { state, requests, streams, watches, hub, usage, rates: RateLimits::default(), shutdown }
     }
 }
 

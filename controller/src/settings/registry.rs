@@ -14,7 +14,7 @@ const fn secs(n: u64) -> HumanDuration {
     HumanDuration::from_secs(n)
 }
 
-static REGISTRY: [Definition; 13] = [
+static REGISTRY: [Definition; 14] = [
     Definition {
         key: "api.rate_limit",
         value_type: ValueType::Integer { min: 60, max: 1_000_000 },

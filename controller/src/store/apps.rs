@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::app_write::NewGeneration;
 use super::connect::bounded;
-use super::select::{fields_match, labels_match};
+use super::select::labels_match;
 use super::{AppKey, AppRecord, ListQuery, MUST_BE_ABSENT, MUST_EXIST, Store, StoreError, WriteContext, WriteError};
 
 macro_rules! app_columns {
@@ -20,6 +20,19 @@ macro_rules! app_columns {
     };
 }
 pub(super) use app_columns;
+
+/// A condition on an app's fields; the parameter is a field selector as JSON.
+macro_rules! app_fields {
+    ($selector:literal) => {
+        $crate::store::select::fields_match!(
+            "CASE f.field WHEN 'metadata.name' THEN name WHEN 'spec.image' THEN spec ->> 'image' WHEN 'condition' THEN \
+             COALESCE((SELECT c ->> 'status' FROM jsonb_array_elements(status -> 'conditions') AS c WHERE c ->> 'type' = f.condition \
+             LIMIT 1), 'Unknown') END",
+            $selector
+        )
+    };
+}
+pub(super) use app_fields;
 
 impl Store {
     /// One app.
@@ -67,12 +80,7 @@ impl Store {
             " FROM apps WHERE org = $1 AND ($2::text IS NULL OR name > $2) AND ",
             labels_match!("labels", "$3"),
             " AND ",
-            fields_match!(
-                "CASE f.field WHEN 'metadata.name' THEN name WHEN 'spec.image' THEN spec ->> 'image' WHEN 'condition' THEN \
-                 COALESCE((SELECT c ->> 'status' FROM jsonb_array_elements(status -> 'conditions') AS c WHERE c ->> 'type' = f.condition \
-                 LIMIT 1), 'Unknown') END",
-                "$4"
-            ),
+            app_fields!("$4"),
             " ORDER BY name LIMIT $5"
         );
         bounded(what, async {

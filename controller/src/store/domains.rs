@@ -11,16 +11,27 @@ use uuid::Uuid;
 
 use super::apps::check_version;
 use super::connect::bounded;
-use super::select::{fields_match, labels_match};
+use super::select::labels_match;
 use super::{ListQuery, Store, StoreError, WriteContext, WriteError};
+
+macro_rules! domain_columns {
+    () => {
+        "d.host, d.uid, d.org, d.app_uid, a.name AS app, d.inline, d.generation, d.resource_version, d.labels, d.created_at"
+    };
+}
+pub(super) use domain_columns;
+
+/// A condition on a domain's fields; the parameter is a field selector as JSON.
+macro_rules! domain_fields {
+    ($selector:literal) => {
+        $crate::store::select::fields_match!("CASE f.field WHEN 'metadata.name' THEN d.host WHEN 'spec.app' THEN a.name END", $selector)
+    };
+}
+pub(super) use domain_fields;
 
 macro_rules! domain_select {
     ($rest:literal) => {
-        concat!(
-            "SELECT d.host, d.uid, d.org, d.app_uid, a.name AS app, d.inline, d.generation, d.resource_version, d.labels, d.created_at \
-             FROM domains d JOIN apps a ON a.uid = d.app_uid ",
-            $rest
-        )
+        concat!("SELECT ", domain_columns!(), " FROM domains d JOIN apps a ON a.uid = d.app_uid ", $rest)
     };
 }
 
@@ -107,7 +118,7 @@ impl Store {
             domain_select!("WHERE d.org = $1 AND ($2::text IS NULL OR d.host > $2) AND "),
             labels_match!("d.labels", "$3"),
             " AND ",
-            fields_match!("CASE f.field WHEN 'metadata.name' THEN d.host WHEN 'spec.app' THEN a.name END", "$4"),
+            domain_fields!("$4"),
             " ORDER BY d.host LIMIT $5"
         );
         bounded(what, async {

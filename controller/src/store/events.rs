@@ -8,7 +8,6 @@ use sqlx::types::Json;
 
 use super::connect::bounded;
 use super::observations::printable;
-use super::select::fields_match;
 use super::{NewEvent, Store, StoreError};
 
 /// Longest message in characters; engines can send whole logs.
@@ -27,16 +26,34 @@ pub struct EventQuery {
     pub fields: FieldSelector,
 }
 
+macro_rules! event_columns {
+    () => {
+        "id, kind, name, event_type, reason, message, generation, count, first_seen, last_seen"
+    };
+}
+pub(super) use event_columns;
+
+/// A condition on an event's fields; the parameter is a field selector as JSON.
+macro_rules! event_fields {
+    ($selector:literal) => {
+        $crate::store::select::fields_match!(
+            "CASE f.field WHEN 'kind' THEN kind WHEN 'name' THEN name WHEN 'type' THEN event_type WHEN 'reason' THEN reason END",
+            $selector
+        )
+    };
+}
+pub(super) use event_fields;
+
 #[derive(sqlx::FromRow)]
-struct EventRow {
-    id: i64,
+pub(super) struct EventRow {
+    pub(super) id: i64,
     kind: String,
     name: String,
     event_type: String,
     reason: String,
     message: String,
     generation: i64,
-    count: i32,
+    pub(super) count: i32,
     first_seen: DateTime<Utc>,
     last_seen: DateTime<Utc>,
 }
@@ -159,13 +176,11 @@ impl Store {
         let what = "listing events";
         bounded(what, async {
             let sql = concat!(
-                "SELECT id, kind, name, event_type, reason, message, generation, count, first_seen, last_seen FROM events \
-                 WHERE ($1::text IS NULL OR org = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR name = $3) \
+                "SELECT ",
+                event_columns!(),
+                " FROM events WHERE ($1::text IS NULL OR org = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR name = $3) \
                  AND ($5::timestamptz IS NULL OR (last_seen, id) < ($5, $6)) AND ",
-                fields_match!(
-                    "CASE f.field WHEN 'kind' THEN kind WHEN 'name' THEN name WHEN 'type' THEN event_type WHEN 'reason' THEN reason END",
-                    "$7"
-                ),
+                event_fields!("$7"),
                 " ORDER BY last_seen DESC, id DESC LIMIT $4"
             );
             let mut rows: Vec<EventRow> = sqlx::query_as(sql)

@@ -16,6 +16,8 @@ mod apply_domain;
 mod apply_items;
 mod apps;
 mod certificates;
+mod changes;
+mod changes_read;
 mod connect;
 mod domains;
 mod drift;
@@ -59,6 +61,8 @@ use uuid::Uuid;
 
 pub use app_change::Change;
 pub use certificates::MAX_CERTIFICATES;
+pub use changes::{ChangeLook, Cursor, Sighting, Tombstone, Watched};
+pub use changes_read::{Changed, ChangedObject, Mark, Scope};
 pub use drift::{DriftChange, DriftFound, DriftLook};
 pub use error::{StoreError, WriteError};
 pub use events::EventQuery;

@@ -32,3 +32,23 @@ pub(crate) async fn store(clock: SharedClock, entropy: SharedEntropy) -> (Store,
     store.open_keyring(&folder.path().join("key")).await.expect("a keyring");
     (store, folder)
 }
+
+/// A write that is made and not committed.
+pub(crate) struct Late(sqlx::Transaction<'static, sqlx::Postgres>);
+
+impl Late {
+    /// Commits it.
+    pub(crate) async fn commit(self) {
+        self.0.commit().await.expect("commits");
+    }
+}
+
+/// Changes an app's labels in a transaction that goes on.
+pub(crate) async fn late_label(store: &Store, app: &str) -> Late {
+    let mut transaction = store.begin().await.expect("begins");
+    let sql =
+        "UPDATE apps SET labels = '{\"late\": \"yes\"}', resource_version = nextval('resource_version') WHERE org = 'acme' AND name = $1";
+    let changed = sqlx::query(sql).bind(app).execute(&mut *transaction).await.expect("writes").rows_affected();
+    assert_eq!(changed, 1);
+    Late(transaction)
+}

@@ -19,8 +19,8 @@ const NETWORK: &str = "foreign-net";
 async fn planted() -> anyhow::Result<(Platform, BTreeMap<String, String>)> {
     let platform = Platform::start().await?;
     platform.dockerd.plant_network(NETWORK).await?;
-    let tasks = platform.dockerd.plant_service(WEB, NETWORK, 2, 18_081).await?;
-    platform.dockerd.plant_service(CACHE, NETWORK, 1, 18_080).await?;
+    let tasks = platform.dockerd.plant_service(WEB, NETWORK, 2).await?;
+    platform.dockerd.plant_service(CACHE, NETWORK, 1).await?;
     Ok((platform, tasks))
 }
 
@@ -59,9 +59,12 @@ async fn a_service_is_taken_over_as_it_runs_and_replaced_by_the_first_change() -
     let (mut platform, tasks) = planted().await?;
     let spec = platform.dockerd.spec_without_labels(WEB).await?;
     let manifest = drawn(&platform, &["service/foreign-web", "--app", "shop"]).await?;
-    for said in
-        ["foreign-web.constraints: node.role==manager", "foreign-web.user: 1000", "port 18081 of every node", "it is on foreign-net"]
-    {
+    for said in [
+        "foreign-web.constraints: node.role==manager",
+        "foreign-web.user: 1000",
+        "a port of the nodes with a task leads to 8080",
+        "it is on foreign-net",
+    ] {
         assert!(manifest.contains(said), "\"{said}\" is not in\n{manifest}");
     }
     // Not without being asked for, and nothing is written then.
@@ -152,7 +155,7 @@ async fn what_is_not_what_the_manifest_says_or_somebody_elses_is_not_taken_over(
         .await?;
     for _ in 0..300 {
         let spec = platform.dockerd.spec_without_labels(WEB).await?;
-        if spec.contains("GREETING=from before") && spec.contains("node.role==manager") && spec.contains("18081") {
+        if spec.contains("GREETING=from before") && spec.contains("node.role==manager") && spec.contains("\"PublishMode\":\"host\"") {
             let output = platform.skyctl(&["delete", "app", "shop", "--wait", "--timeout", "60s"]).await?;
             assert_eq!(output.code, 0, "{output:?}\n{}", platform.log());
             assert!(platform.dockerd.running_tasks(WEB).await.is_err(), "the service of a deleted app is still there");
@@ -168,9 +171,14 @@ async fn a_stack_becomes_an_app_even_if_the_server_is_killed_meanwhile() -> anyh
     let mut platform = Platform::start().await?;
     let file = platform.data_dir.with_extension("compose.yml");
     let example = tokio::fs::read_to_string(Platform::examples().join("compose/compose.yml")).await?;
-    // The engine's own command line wants a version, and knows no name.
-    let text = format!("version: \"3.8\"\n{}", example.replace("name: guestbook\n", ""));
-    tokio::fs::write(&file, text.replace("${TAG:-1.0}", "1.0")).await?;
+    // The engine's own command line wants a version, and knows no name; the routing mesh needs IPVS, which not every kernel has.
+    let text = format!("version: \"3.8\"\n{}", example.replace("name: guestbook\n", "").replace("${TAG:-1.0}", "1.0"))
+        .replace("ports: [\"80:8080\"]", "ports: [{target: 8080, mode: host}]")
+        // A task counts as running only after its health check, and the image has no curl.
+        .replace("    healthcheck:\n      test: [\"CMD\", \"curl\", \"-f\", \"http://localhost:8080/healthz\"]\n      interval: 2s\n", "")
+        .replace("      replicas: 2\n", "      replicas: 2\n      endpoint_mode: dnsrr\n")
+        .replace("    command: worker\n", "    command: worker\n    deploy: {endpoint_mode: dnsrr}\n");
+    tokio::fs::write(&file, text).await?;
     platform.dockerd.stack_deploy(Path::new(&file), "guestbook").await?;
     let web = platform.dockerd.until_tasks("guestbook_web", 2).await?;
     let worker = platform.dockerd.until_tasks("guestbook_worker", 1).await?;

@@ -106,8 +106,18 @@ async fn logs(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): 
         .clone()
         .try_acquire_owned()
         .map_err(|_| ApiError::new(ProblemKind::TooManyRequests, "too many log streams are open; close one or try again later"))?;
+    let attendance = core
+        .hub
+        .attend(ctx.caller.who.id.unwrap_or_default(), false, core.state.limits.streams_per_token)
+        .ok_or_else(|| ApiError::new(ProblemKind::TooManyRequests, "this token has too many streams open; close one or try again later"))?;
     let lines = api.logs.logs(&app, query).await?;
-    let shutdown = core.shutdown.clone();
+    let (shutdown, token_ended) = (core.shutdown.clone(), attendance.ended.clone());
+    let end = async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = token_ended.cancelled() => {}
+        }
+    };
     let chunks = lines
         .scan(false, |failed, line| {
             let go_on = !*failed;
@@ -115,14 +125,14 @@ async fn logs(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): 
             std::future::ready(go_on.then_some(line))
         })
         .map(move |line| {
-            // The permit lives as long as the stream, that is, as long as the client listens.
-            let _held = &permit;
+            // Both live as long as the stream, that is, as long as the client listens.
+            let _held = (&permit, &attendance);
             match line {
                 Ok(line) => to_chunk(&line),
                 Err(error) => to_chunk(ApiError::from(error).problem()),
             }
         })
-        .take_until(shutdown.cancelled_owned());
+        .take_until(Box::pin(end));
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(chunks)).into_response())
 }
 

@@ -2,7 +2,7 @@
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
-use api_types::api::{ApplyAction, List};
+use api_types::api::ApplyAction;
 use api_types::selector::Selectable;
 use api_types::{App, AppName, Kind, Manifest};
 use axum::Json;
@@ -16,10 +16,11 @@ use crate::api::auth::{Reads, TenantCtx, Writes};
 use crate::api::docs::{Examples, Tag, answers, describe};
 use crate::api::error::ApiResult;
 use crate::api::extract::{IfMatch, Name, Params, RawBody, bad_request, version};
-use crate::api::listing::{ListParams, page};
+use crate::api::listing::{WatchParams, page};
 use crate::api::state::SharedCore;
+use crate::api::watch::{Listed, Resume};
 use crate::api::{examples, view};
-use crate::store::MUST_EXIST;
+use crate::store::{MUST_EXIST, Watched};
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     let one = get_with(get, |op| {
@@ -54,7 +55,7 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         .api_route(
             "/v1/orgs/{org}/apps",
             get_with(list, |op| {
-                describe(op, Tag::Apps, "listApps", "List apps", "Apps by name, with spec and status; whole, or in pages of `limit`.")
+                describe(op, Tag::Apps, "listApps", "List apps", "Apps by name, with spec and status; whole, in pages of `limit`, or with `watch` as a stream that goes on with changes.")
                     .answer_example(200, examples::list(examples::app()))
             }),
         )
@@ -68,11 +69,15 @@ struct DeleteParams {
     resource_version: Option<String>,
 }
 
-async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<App>>> {
+async fn list(ctx: TenantCtx<Reads>, Params(params): Params<WatchParams>, resume: Resume) -> ApiResult<Listed<App>> {
     let query = params.query(Selectable::APP)?;
+    if params.watch {
+        return super::watch(&ctx.caller, (Watched::Apps, Some(ctx.org)), query, (params, resume)).await;
+    }
+    let version = super::list_version(&ctx.caller, params.is_first_page()).await?;
     let records = ctx.backend().app_page(&ctx.org, &query).await?;
     let items: Vec<App> = records.into_iter().map(view::app).collect();
-    Ok(Json(page(items, &query, |app| app.metadata.name.clone())))
+    Ok(Listed::Whole(page(items, &query, |app| app.metadata.name.clone()).at(version)))
 }
 
 pub(super) fn object(status: StatusCode, app: App) -> Object<App> {

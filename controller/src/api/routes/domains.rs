@@ -2,7 +2,7 @@
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
-use api_types::api::{ApplyAction, List};
+use api_types::api::ApplyAction;
 use api_types::selector::Selectable;
 use api_types::{Domain, Host, Kind, Manifest};
 use axum::Json;
@@ -16,8 +16,10 @@ use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
 use crate::api::extract::{IfMatch, Name, Params, RawBody};
-use crate::api::listing::{ListParams, page};
+use crate::api::listing::{WatchParams, page};
 use crate::api::state::SharedCore;
+use crate::api::watch::{Listed, Resume};
+use crate::store::Watched;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     let one = get_with(get, |op| {
@@ -73,10 +75,14 @@ async fn find<A>(ctx: &TenantCtx<A>, host: &Host) -> ApiResult<Domain> {
     found.filter(|domain| domain.metadata.org.as_ref() == Some(&ctx.org)).ok_or_else(|| no_such_domain(ctx, host))
 }
 
-async fn list(ctx: TenantCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<Domain>>> {
+async fn list(ctx: TenantCtx<Reads>, Params(params): Params<WatchParams>, resume: Resume) -> ApiResult<Listed<Domain>> {
     let query = params.query(Selectable::DOMAIN)?;
+    if params.watch {
+        return super::watch(&ctx.caller, (Watched::Domains, Some(ctx.org)), query, (params, resume)).await;
+    }
+    let version = super::list_version(&ctx.caller, params.is_first_page()).await?;
     let items = ctx.backend().domain_page(&ctx.org, &query).await?;
-    Ok(Json(page(items, &query, |domain| domain.metadata.name.clone())))
+    Ok(Listed::Whole(page(items, &query, |domain| domain.metadata.name.clone()).at(version)))
 }
 
 async fn get(ctx: TenantCtx<Reads>, Name(host): Name<Host>) -> ObjectResult<Domain> {

@@ -28,6 +28,7 @@ use aide::OperationOutput;
 use aide::axum::ApiRouter;
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as DocResponse, StatusCode as DocStatus};
+use api_types::OrgName;
 use axum::Json;
 use axum::http::header::ETAG;
 use axum::http::{HeaderValue, StatusCode};
@@ -35,9 +36,13 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Caller;
 use super::error::ApiResult;
 use super::extract::bad_request;
+use super::listing::WatchParams;
 use super::state::SharedCore;
+use super::watch::{self, Listed, Resume};
+use crate::store::{ListQuery, Scope, Watched};
 
 /// All routes.
 pub(super) fn all() -> ApiRouter<SharedCore> {
@@ -149,3 +154,24 @@ impl<T: JsonSchema> OperationOutput for Object<T> {
 }
 
 type ObjectResult<T> = ApiResult<Object<T>>;
+
+/// Opens the watch that was asked for in place of a list.
+async fn watch<T>(
+    caller: &Caller,
+    (what, org): (Watched, Option<OrgName>),
+    query: ListQuery,
+    (params, resume): (WatchParams, Resume),
+) -> ApiResult<Listed<T>> {
+    let scope = Scope { what, org, object: None };
+    let ListQuery { labels, fields, .. } = query;
+    let request = watch::Request { scope, labels, fields, from: params.resource_version, resume, last: None };
+    watch::open(caller, request).await.map(Listed::Watch)
+}
+
+/// Where a watch that goes on after a list begins; read it before the list.
+async fn list_version(caller: &Caller, first_page: bool) -> ApiResult<Option<String>> {
+    if !first_page {
+        return Ok(None);
+    }
+    Ok(Some(watch::cursor_text(caller.backend().change_cursor().await?)))
+}

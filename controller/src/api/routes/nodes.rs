@@ -3,7 +3,6 @@
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::Node;
-use api_types::api::List;
 use api_types::selector::Selectable;
 use axum::Json;
 
@@ -12,8 +11,10 @@ use crate::api::docs::{Examples, Tag, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
 use crate::api::extract::{Name, NodeName, Params, excerpt};
-use crate::api::listing::{ListParams, page_of_all};
+use crate::api::listing::{WatchParams, page_of_all};
 use crate::api::state::SharedCore;
+use crate::api::watch::{Listed, Resume};
+use crate::store::Watched;
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     ApiRouter::new()
@@ -32,11 +33,15 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
         )
 }
 
-async fn list(ctx: PlatformCtx<Reads>, Params(params): Params<ListParams>) -> ApiResult<Json<List<Node>>> {
+async fn list(ctx: PlatformCtx<Reads>, Params(params): Params<WatchParams>, resume: Resume) -> ApiResult<Listed<Node>> {
     let query = params.query(Selectable::NODE)?;
+    if params.watch {
+        return super::watch(&ctx.caller, (Watched::Nodes, None), query, (params, resume)).await;
+    }
+    let version = super::list_version(&ctx.caller, params.is_first_page()).await?;
     // Host names of machines need not differ.
     let key = |node: &Node| format!("{} {}", node.metadata.name, node.status.as_ref().map_or("", |status| &status.id));
-    Ok(Json(page_of_all(ctx.backend().node_list().await?, &query, key)))
+    Ok(Listed::Whole(page_of_all(ctx.backend().node_list().await?, &query, key).at(version)))
 }
 
 async fn get(ctx: PlatformCtx<Reads>, Name(NodeName(name)): Name<NodeName>) -> ApiResult<Json<Node>> {

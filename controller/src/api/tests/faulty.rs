@@ -18,7 +18,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::backend::{Backend, Read, Write};
-use crate::store::{AppRecord, Change, EventQuery, ListQuery, NewToken, Restored, Revision, Store, StoreError, TokenLookup, WriteContext};
+use crate::store::{
+    AppRecord, Change, ChangeLook, Changed, Cursor, EventQuery, ListQuery, NewToken, Restored, Revision, Scope, Store, StoreError,
+    TokenLookup, Tombstone, WriteContext,
+};
 
 /// How a call fails, when it does.
 pub(super) struct Faulty {
@@ -175,6 +178,39 @@ impl Backend for Faulty {
     }
     async fn setting_reset(&self, key: &SettingKey, expected: Option<i64>, cx: &WriteContext) -> Write<()> {
         self.store.setting_reset(key, expected, cx).await
+    }
+}
+
+#[async_trait]
+impl crate::api::watch::source::ChangeSource for Faulty {
+    fn change_hints(&self) -> tokio::sync::mpsc::Receiver<crate::store::StoreHint> {
+        self.store.watch()
+    }
+    async fn change_cursor(&self) -> Read<Cursor> {
+        self.gate().await?;
+        self.store.change_cursor().await
+    }
+    async fn change_cursor_is_known(&self, cursor: Cursor) -> Read<bool> {
+        self.store.change_cursor_is_known(cursor).await
+    }
+    async fn change_look(&self, since: Cursor) -> Read<ChangeLook> {
+        self.gate().await?;
+        self.store.change_look(since).await
+    }
+    async fn watch_list(&self, scope: &Scope, query: &ListQuery) -> Read<Vec<Changed>> {
+        self.gate().await?;
+        self.store.watch_list(scope, query).await
+    }
+    async fn watch_changes(&self, scope: &Scope, since: Cursor, after: Option<(Cursor, &str)>, limit: i64) -> Read<Vec<Changed>> {
+        self.gate().await?;
+        self.store.watch_changes(scope, since, after, limit).await
+    }
+    async fn tombstones_since(&self, scope: &Scope, since: Cursor) -> Read<Option<Vec<Tombstone>>> {
+        self.gate().await?;
+        self.store.tombstones_since(scope, since).await
+    }
+    async fn tombstones_prune(&self, keep: Duration) -> Read<u64> {
+        self.store.tombstones_prune(keep).await
     }
 }
 

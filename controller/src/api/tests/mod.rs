@@ -15,6 +15,7 @@ mod serving;
 mod status;
 mod tokens;
 mod upkeep;
+mod watches;
 mod why;
 
 use std::collections::BTreeMap;

@@ -255,17 +255,18 @@ fn exclusive(found: &ForeignService) -> bool {
 fn port(reader: &mut Reader<'_>, labelled: Option<u16>) -> Option<NonZeroU16> {
     let published: Vec<_> = reader.found.ports.clone();
     for port in &published {
+        let number = if port.published == 0 { "a port".to_owned() } else { format!("port {}", port.published) };
         let what = if port.mesh { "of every node" } else { "of the nodes with a task" };
         match port.tcp {
             true => reader.note(
                 "ports",
                 format!(
-                    "port {} {what} leads to {} for as long as the service runs as it was taken over; afterwards requests come through the edge, \
+                    "{number} {what} leads to {} for as long as the service runs as it was taken over; afterwards requests come through the edge, \
                      by host name",
-                    port.published, port.target
+                    port.target
                 ),
             ),
-            false => reader.note("ports", format!("port {} is UDP; only HTTP over TCP reaches an app", port.published)),
+            false => reader.note("ports", format!("{number} is UDP; only HTTP over TCP reaches an app")),
         }
     }
     let told = reader.found.service.spec.env.get("PORT").and_then(|port| port.parse().ok());
