@@ -249,6 +249,16 @@ impl Dockerd {
         sorted(&spec)
     }
 
+    /// The specs of all services as text, in a stable order.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn specs_text(&self) -> Result<String> {
+        let services = self.docker()?.list_services(None::<ListServicesOptions>).await?;
+        let lines: BTreeSet<String> = services.iter().map(|service| sorted(&(&service.id, &service.spec))).collect::<Result<_>>()?;
+        Ok(lines.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+
     /// Makes an overlay network of somebody else and returns its id.
     ///
     /// # Errors

@@ -8,8 +8,7 @@ use api_types::drift::{DriftAction, DriftRecord};
 use api_types::why::Case;
 use api_types::{ConditionStatus, ConditionType, Reason};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, HealthConfig, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec,
-    TaskSpecPlacement,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec, TaskSpecPlacement,
 };
 use lab::platform::{IMAGE, Platform, condition, says};
 
@@ -53,7 +52,11 @@ fn container(spec: &mut ServiceSpec) -> &mut bollard::models::TaskSpecContainerS
 /// What is edited, the field that the ledger is to name, and what it is to say of what was found.
 const EDITS: [(&str, Edit, &str); 12] = [
     ("replicas", |spec| spec.mode.get_or_insert_default().replicated.get_or_insert_default().replicas = Some(3), "3"),
-    ("image", |spec| container(spec).image = Some("skyswarm/other:1".into()), "skyswarm/other:1"),
+    (
+        "image",
+        |spec| container(spec).image = Some("sha256:0000000000000000000000000000000000000000000000000000000000000000".into()),
+        "sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    ),
     ("env.INTRUDER", |spec| container(spec).env.get_or_insert_default().push("INTRUDER=hunter2".into()), "set"),
     ("label.team", |spec| drop(spec.labels.get_or_insert_default().insert("team".into(), "x".into())), "set"),
     (
@@ -70,11 +73,7 @@ const EDITS: [(&str, Edit, &str); 12] = [
         "100663296",
     ),
     ("args", |spec| container(spec).args = Some(vec!["worker".into()]), "worker"),
-    (
-        "HealthCheck",
-        |spec| container(spec).health_check = Some(HealthConfig { test: Some(vec!["NONE".into()]), ..Default::default() }),
-        "set",
-    ),
+    ("User", |spec| container(spec).user = Some("1000".into()), "set"),
     (
         "Mounts",
         |spec| {
@@ -178,7 +177,7 @@ async fn what_is_removed_or_killed_is_written_down_and_comes_back() -> anyhow::R
     }
 
     // Whoever takes the route away wakes nobody: the resync finds it.
-    platform.skyctl(&["settings", "set", "controller.resync_interval", "1s"]).await?;
+    platform.put_setting("controller.resync_interval", serde_json::json!("1s")).await?;
     platform.sql("DELETE FROM routes").await?;
     let (row, _) = until_row(&platform, "the route", |row| row.kind.word() == "route" && row.ended_at.is_some()).await?;
     assert_eq!((row.field.as_str(), row.action), ("exists", DriftAction::Corrected), "{row:#?}");
@@ -233,14 +232,14 @@ async fn while_paused_nothing_is_written_and_everything_is_recorded() -> anyhow:
     platform.dockerd.edit_service(&web, EDITS[0].1).await?;
     let worker = service_of(&platform, "worker").await?;
     docker.delete_service(&worker).await?;
-    platform.apply(&rich("").replace("ALPHA: a", "ALPHA: b")).await?;
     for (object, field) in [(&web, "replicas"), (&worker, "exists")] {
         let row = until_row(&platform, field, |row| row.object == *object && row.field == field).await?.0;
         assert_eq!((row.action, row.ended_at), (DriftAction::Paused, None), "{row:#?}");
     }
-    let services = platform.dockerd.services_json().await?;
+    platform.apply(&rich("").replace("ALPHA: a", "ALPHA: b")).await?;
+    let services = platform.dockerd.specs_text().await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(platform.dockerd.services_json().await?, services, "something was written during the pause");
+    assert_eq!(platform.dockerd.specs_text().await?, services, "something was written during the pause");
     let app = platform.app("shop").await?;
     let progressing = condition(&app, ConditionType::Progressing).map(|found| found.message.clone()).unwrap_or_default();
     assert!(progressing.contains("paused by") && progressing.contains("we look"), "{progressing}");
@@ -289,7 +288,7 @@ async fn what_the_engine_and_the_platform_do_by_themselves_is_no_drift_over_100_
         let count = metrics.lines().find_map(|found| found.strip_prefix(line)).context("no such metric")?;
         Ok(count.parse()?)
     };
-    let quiet = platform.dockerd.services_json().await?;
+    let quiet = platform.dockerd.specs_text().await?;
     let first = resyncs().await?;
     for round in 0..100 {
         // A changed setting makes every app be looked at again.
@@ -303,7 +302,7 @@ async fn what_the_engine_and_the_platform_do_by_themselves_is_no_drift_over_100_
     platform.until_done("shop").await?;
     println!("{} resyncs", resyncs().await? - first);
     assert_eq!(ledger(&platform).await?, [], "drift was found where there is none");
-    assert_eq!(platform.dockerd.services_json().await?, quiet, "a resync wrote something");
+    assert_eq!(platform.dockerd.specs_text().await?, quiet, "a resync wrote something");
     let app = platform.app("shop").await?;
     assert!(says(&app, ConditionType::Drifted, ConditionStatus::False, Reason::NoDrift), "{app:#?}");
     Ok(())
