@@ -24,6 +24,7 @@ pub mod schema;
 pub mod secret;
 pub mod selector;
 pub mod token;
+pub mod usage;
 pub mod why;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};

@@ -94,6 +94,8 @@ pub enum Command {
     Get(cmd::get::Args),
     /// Explain one object: state, conditions, events
     Describe(cmd::describe::Args),
+    /// Change a manifest in an editor
+    Edit(cmd::edit::Args),
     /// Change the number of replicas
     Scale(cmd::scale::Args),
     /// Explain the fields of a manifest
@@ -120,6 +122,10 @@ pub enum Command {
     Resume(cmd::pause::ResumeArgs),
     /// Read the logs of all replicas
     Logs(cmd::logs::Args),
+    /// Show the processor time and memory that tasks use
+    Top(cmd::top::Args),
+    /// Open an app in the browser
+    Open(cmd::open::Args),
     /// List what happened
     Events(cmd::events::Args),
     /// Wait until a condition holds or an object is gone

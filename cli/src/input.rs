@@ -89,6 +89,15 @@ pub fn asked(question: &str) -> Result<String> {
     line()
 }
 
+/// Asks for a yes; everything else is a no.
+///
+/// # Errors
+/// When there is no answer.
+pub fn agreed(question: &str) -> Result<bool> {
+    let answer = asked(&format!("{question} [y/N] "))?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
 fn line() -> Result<String> {
     let mut text = String::new();
     io::stdin().lock().read_line(&mut text).map_err(|error| CliError::io("the terminal cannot be read", error))?;

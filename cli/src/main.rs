@@ -10,6 +10,7 @@ mod compose;
 mod context;
 mod errors;
 mod input;
+mod interrupt;
 mod manifest;
 mod moment;
 mod output;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
                     code
                 }
             },
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupt::interrupted() => {
                 output::note("\ninterrupted; what was sent to the server goes on there\n");
                 130
             }

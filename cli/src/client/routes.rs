@@ -42,6 +42,11 @@ pub fn tokens(org: Option<&OrgName>) -> String {
     org.map_or_else(|| "/v1/tokens".to_owned(), |org| format!("/v1/orgs/{org}/tokens"))
 }
 
+/// What tasks of an organisation use.
+pub fn usage(org: &OrgName) -> String {
+    format!("/v1/orgs/{org}/usage")
+}
+
 /// A name as one segment of a path, whatever the user typed.
 fn segment(name: &str) -> String {
     let mut out = String::new();

@@ -6,7 +6,7 @@ use api_types::api::{ApplyAction, ApplyRequest, ApplyResponse, ApplyResult};
 use api_types::problem::ProblemKind;
 use api_types::{FieldError, Kind, check};
 
-use super::Session;
+use super::{Session, prune};
 use crate::args::WaitArgs;
 use crate::client::routes;
 use crate::errors::{CliError, Result};
@@ -20,10 +20,12 @@ Examples:
   skyctl apply -f manifests/ -f extra.json  a directory's manifests and one more, all or none
   skyctl get app shop -o yaml | skyctl apply -f -
   skyctl apply -f app.yaml --dry-run        check on the server, write nothing
+  skyctl apply -f manifests/ --apply-set shop --prune   also delete what the set had before and has no more
   skyctl apply -f app.yaml --adopt --wait   take over the running services that \"adopt\" names; see skyctl adopt
 
 All manifests are checked first; every error of every file is reported at once and nothing is sent. The
-server writes all of them in one transaction, or none.";
+server writes all of them in one transaction, or none. Only apps and domains that the same --apply-set applied are
+ever pruned; an apply without a set takes an object out of its set.";
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,15 @@ pub struct Args {
     /// Let the server check everything, but write nothing
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
+    /// Mark the objects as members of this set, by a label `apply-set`
+    #[arg(long, value_name = "SET")]
+    pub apply_set: Option<prune::SetName>,
+    /// Delete what the set had before and these files have no more; asks first
+    #[arg(long, requires = "apply_set")]
+    pub prune: bool,
+    /// Delete without asking
+    #[arg(long, requires = "prune")]
+    pub yes: bool,
     /// Take over the Swarm services that processes name with "adopt"; for administrators of the platform
     #[arg(long)]
     pub adopt: bool,
@@ -47,11 +58,21 @@ pub struct Args {
 /// # Errors
 /// See [`CliError`].
 pub async fn run(session: &Session, args: Args) -> Result<()> {
-    let loaded = prepare(session, &args.files).await?;
+    let mut loaded = prepare(session, &args.files).await?;
+    if let Some(set) = &args.apply_set {
+        prune::mark(&mut loaded, set)?;
+    }
+    let doomed = match &args.apply_set {
+        Some(set) if args.prune => prune::find(session, &loaded, set).await?,
+        _ => Vec::new(),
+    };
+    // Before anything is written: a no is to leave everything as it is.
+    prune::agree(&doomed, args.yes || args.dry_run)?;
     let response = send(session, loaded, &args).await?;
     for result in &response.results {
         output::line(&shown(result, response.dry_run))?;
     }
+    prune::run(session, doomed, args.dry_run).await?;
     if args.wait.wait {
         let wanted = response.results.iter().filter_map(wanted).collect();
         until_ready(&session.client, wanted, args.wait.timeout.get()).await?;

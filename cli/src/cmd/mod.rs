@@ -9,6 +9,7 @@ pub mod delete;
 pub mod describe;
 pub mod diff;
 pub mod drift;
+pub mod edit;
 pub mod events;
 pub mod explain;
 pub mod get;
@@ -17,9 +18,11 @@ pub mod import;
 pub mod login;
 pub mod logs;
 pub mod man;
+pub mod open;
 pub mod orgs;
 pub mod pause;
 pub mod plan;
+pub mod prune;
 pub mod reference;
 pub mod restart;
 pub mod rollback;
@@ -31,6 +34,7 @@ pub mod show;
 pub mod status;
 pub mod stop;
 pub mod tokens;
+pub mod top;
 pub mod version;
 pub mod wait;
 pub mod whoami;
@@ -176,6 +180,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Login(args) => login::run(args, &cli.globals).await,
         Command::Logout(args) => login::logout(args, &cli.globals),
         Command::Tokens(args) => tokens::run(&session()?, args).await,
+        Command::Edit(args) => edit::run(&session()?, args).await,
+        Command::Open(args) => open::run(&session()?, args).await,
+        Command::Top(args) => top::run(&session()?, args).await,
         Command::Orgs(args) => orgs::run(&session()?, args).await,
         Command::Import(args) => import::run(&args),
         Command::Completion(args) => completion::run(args),

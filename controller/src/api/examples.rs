@@ -263,6 +263,15 @@ pub(super) fn pause() -> Value {
 pub(super) fn no_pause() -> Value {
     json!({"paused": false})
 }
+pub(super) fn usage() -> Value {
+    json!({
+        "measuredAt": "2026-01-31T12:00:05Z", "node": "node-1",
+        "tasks": [
+            {"app": "shop", "process": "web", "replica": "web.1", "node": "node-1", "cpuMillis": 120, "memoryBytes": 67_108_864},
+            {"app": "shop", "process": "web", "replica": "web.2", "node": "node-2"},
+        ],
+    })
+}
 pub(super) fn drift() -> Value {
     json!({
         "id": 7, "app": "shop", "kind": "service", "object": "shop-c0de0002-web-1a2b3c4", "field": "replicas", "desired": "2", "observed": "5",

@@ -48,6 +48,7 @@ pub use metrics::ApiMetrics;
 pub use serve::serve;
 pub use state::{
     Adoptable, ApiState, DraftQuery, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+    UsageSource,
 };
 
 /// The whole API as a service. Streams end when `shutdown` is cancelled. Must be called inside a Tokio runtime.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::api::{Drafts, LogLine, PlanStep};
+use api_types::usage::Usage as UsageReport;
 use api_types::why::Witness;
 use api_types::{App, AppName, AppSpec, EnvKey, FieldError, Host, OrgName, ProcessName};
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ pub struct ApiState {
     pub planner: Arc<dyn Planner>,
     /// Reads logs.
     pub logs: Arc<dyn LogSource>,
+    /// Measures what tasks use.
+    pub usage: Arc<dyn UsageSource>,
     /// Finds services that apps may take over.
     pub services: Arc<dyn ServiceSource>,
     /// Further checks of `/readyz`; the database is always checked.
@@ -159,6 +162,13 @@ pub type LogLines = BoxStream<'static, Result<LogLine, LogError>>;
 pub trait LogSource: Send + Sync + 'static {
     /// Lines of an app's replicas. Dropping the stream ends the reading.
     async fn logs(&self, app: &AppRecord, query: LogQuery) -> Result<LogLines, LogError>;
+}
+
+/// Where figures of running tasks come from.
+#[async_trait]
+pub trait UsageSource: Send + Sync + 'static {
+    /// What the tasks of these apps use now.
+    async fn usage(&self, apps: &[AppRecord]) -> Result<UsageReport, LogError>;
 }
 
 /// Which services manifests are wanted of.

@@ -20,3 +20,4 @@ pub mod roles;
 mod services;
 pub mod signals;
 mod sources;
+mod usage;

@@ -25,7 +25,8 @@ use super::preflight::{self, EngineNeed, Listener, Needs};
 use super::services::{EngineServices, NoServices};
 use super::signals;
 use super::sources::EngineReady;
-use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck, ServiceSource};
+use super::usage::{EngineUsage, NoUsage};
+use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck, ServiceSource, UsageSource};
 use crate::engines::swarm::metrics::EngineMetrics;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::swarm::{EngineResult, SwarmEngine, SwarmInit};
@@ -59,7 +60,8 @@ pub async fn api(args: ApiRoleArgs) -> anyhow::Result<()> {
     let follower = tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), None, watches.clone()));
     let listener = TcpListener::bind(args.api.listen).await.context("the API cannot listen")?;
     let heart = Heart::start(&core, Parts { roles: vec!["api"], ..Parts::default() });
-    api::serve(listener, state(&core, (Arc::new(NoLogs), Arc::new(NoServices)), Vec::new()), stop).await?;
+    let reads = Reads { logs: Arc::new(NoLogs), services: Arc::new(NoServices), usage: Arc::new(NoUsage) };
+    api::serve(listener, state(&core, reads, Vec::new()), stop).await?;
     heart.stop().await;
     watches.cancel();
     Ok(follower.await?)
@@ -129,10 +131,13 @@ async fn up_with(
     let control = Control::start(&core, engine.clone(), &edge, edge_url(edge_args));
     let checks: Vec<Arc<dyn ReadyCheck>> = vec![Arc::new(EngineReady(engine.clone())), Arc::new(edge.ready())];
     let heart = Heart::start(&core, controller_parts(&["api", "controller", "edge"], engine.clone(), &edge, &control));
-    let services = Arc::new(EngineServices(engine.clone()));
-    let logs = Arc::new(EngineLogs { engine, clock: core.clock.clone() });
+    let reads = Reads {
+        services: Arc::new(EngineServices(engine.clone())),
+        usage: Arc::new(EngineUsage { engine: engine.clone(), clock: core.clock.clone() }),
+        logs: Arc::new(EngineLogs { engine, clock: core.clock.clone() }),
+    };
     let served = match TcpListener::bind(listen).await {
-        Ok(listener) => api::serve(listener, state(&core, (logs, services), checks), stop).await.map_err(anyhow::Error::from),
+        Ok(listener) => api::serve(listener, state(&core, reads, checks), stop).await.map_err(anyhow::Error::from),
         Err(error) => Err(anyhow::Error::from(error).context("the API cannot listen")),
     };
     heart.stop().await;
@@ -202,7 +207,14 @@ fn edge_url(args: &EdgeArgs) -> (&'static str, u16) {
     ("http", args.edge_http.port())
 }
 
-fn state(core: &Core, (logs, services): (Arc<dyn LogSource>, Arc<dyn ServiceSource>), checks: Vec<Arc<dyn ReadyCheck>>) -> ApiState {
+/// What the API reads of the engine.
+struct Reads {
+    logs: Arc<dyn LogSource>,
+    services: Arc<dyn ServiceSource>,
+    usage: Arc<dyn UsageSource>,
+}
+
+fn state(core: &Core, Reads { logs, services, usage }: Reads, checks: Vec<Arc<dyn ReadyCheck>>) -> ApiState {
     let registry = core.metrics.clone();
     let metrics_text = move || {
         registry.encode().unwrap_or_else(|error| {
@@ -217,6 +229,7 @@ fn state(core: &Core, (logs, services): (Arc<dyn LogSource>, Arc<dyn ServiceSour
         backend: Arc::new(core.store.clone()),
         planner: Arc::new(AppPlanner { settings: settings.clone(), clock: core.clock.clone() }),
         logs,
+        usage,
         services,
         checks,
         metrics: Arc::new(metrics),

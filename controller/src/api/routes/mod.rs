@@ -22,6 +22,7 @@ mod server;
 mod settings;
 mod status;
 mod tokens;
+mod usage;
 
 use aide::OperationOutput;
 use aide::axum::ApiRouter;
@@ -62,6 +63,7 @@ pub(super) fn all() -> ApiRouter<SharedCore> {
         .merge(settings::routes())
         .merge(status::routes())
         .merge(tokens::routes())
+        .merge(usage::routes())
 }
 
 /// Query of a write.

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_types::api::{Drafts, LogLine, LogStream, PlanStep, Role};
+use api_types::usage::{TaskUsage, Usage};
 use api_types::{App, FieldError, Node, NodeSpec, NodeStatus, ObjectMeta, OrgName, ProcessName};
 use async_trait::async_trait;
 use axum::Router;
@@ -39,6 +40,7 @@ use uuid::Uuid;
 use super::state::{LogLines, LogQuery};
 use super::{
     Adoptable, ApiMetrics, ApiState, DraftQuery, Limits, LogError, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+    UsageSource,
 };
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::settings::Settings;
@@ -64,6 +66,24 @@ impl Planner for RecordingPlanner {
 #[derive(Default)]
 struct FixedLogs {
     queries: Mutex<Vec<LogQuery>>,
+}
+
+/// One task of each app that is asked for.
+struct FixedUsage;
+
+#[async_trait]
+impl UsageSource for FixedUsage {
+    async fn usage(&self, apps: &[AppRecord]) -> Result<Usage, LogError> {
+        let task = |app: &AppRecord| TaskUsage {
+            app: app.name.to_string(),
+            process: "web".to_owned(),
+            replica: "web.1".to_owned(),
+            node: "n1".to_owned(),
+            cpu_millis: Some(1),
+            memory_bytes: None,
+        };
+        Ok(Usage { measured_at: start(), node: "n1".to_owned(), tasks: apps.iter().map(task).collect() })
+    }
 }
 
 /// An engine with the service `shop_web`, which is `a:1`, and `taken`, which is somebody's.
@@ -200,6 +220,7 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         backend: backend.clone(),
         planner: Arc::new(RecordingPlanner::default()),
         logs: Arc::new(FixedLogs::default()),
+        usage: Arc::new(FixedUsage),
         services: Arc::new(FixedServices),
         checks: Vec::new(),
         metrics: Arc::new(ApiMetrics::default()),

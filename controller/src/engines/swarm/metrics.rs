@@ -65,6 +65,8 @@ calls! {
     SecretCreate => "secret" "create",
     /// A secret that goes.
     SecretRemove => "secret" "remove",
+    /// What a container uses.
+    ContainerStats => "container" "stats",
     /// One image on the engine.
     ImageInspect => "image" "inspect",
     /// A question to a registry, through the engine.

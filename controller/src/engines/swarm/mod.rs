@@ -345,6 +345,15 @@ impl ImageResolution {
     }
 }
 
+/// What a container uses now. What the engine did not measure is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContainerUsage {
+    /// Thousandths of a core over the last second.
+    pub cpu_millis: Option<i64>,
+    /// Memory in bytes, without caches that can be taken back.
+    pub memory_bytes: Option<i64>,
+}
+
 /// Something happened; look again. Only container events carry an id, because an address must leave
 /// the edge document at the first sign that its container goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -475,6 +484,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
 
     /// Addresses of this node's containers on `docker_gwbridge`, by container id.
     async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>>;
+    /// What a container of this node uses; takes a second or two.
+    async fn container_usage(&self, id: &str) -> EngineResult<ContainerUsage>;
     /// What an image reference means now.
     ///
     /// # Errors

@@ -266,6 +266,12 @@ fn a_reason_that_says_what_is_wrong_has_a_case() {
         "NotPaused",
         "NoDrift",
         "DriftFound",
+        // Of certificates and their own kind's conditions; no app has them.
+        "CertificateServed",
+        "CertificateExpiring",
+        "CertificateExpired",
+        "CertificateNotYetValid",
+        "CertificateNotServed",
         "Running",
         "RollingOut",
         "RolloutFailed",

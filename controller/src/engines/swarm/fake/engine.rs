@@ -14,7 +14,8 @@ use tokio::sync::broadcast::error::RecvError;
 use super::state::{NODE_ID, is_listed};
 use super::{EngineError, EngineHint, EngineResult, FakeSwarm, ImageResolution, LogRecord, Network, Secret, Service, SwarmNode, Task};
 use crate::engines::swarm::{
-    EngineInfo, ForeignService, LogQuery, NetworkSpec, STACK_LABEL, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, labels,
+    ContainerUsage, EngineInfo, ForeignService, LogQuery, NetworkSpec, STACK_LABEL, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit,
+    labels,
 };
 
 impl FakeSwarm {
@@ -177,6 +178,13 @@ impl SwarmEngine for FakeSwarm {
             }
         });
         stream::iter([EngineHint::Connected]).chain(later).boxed()
+    }
+
+    async fn container_usage(&self, id: &str) -> EngineResult<ContainerUsage> {
+        self.call("container_usage", |state| {
+            let lives = state.tasks.values().any(|task| task.container_id == id);
+            if lives { Ok(ContainerUsage::default()) } else { Err(EngineError::NotFound { what: format!("container {id}") }) }
+        })
     }
 
     async fn logs(&self, query: &LogQuery) -> EngineResult<BoxStream<'static, EngineResult<LogRecord>>> {

@@ -13,6 +13,7 @@ mod networks;
 mod raw;
 mod secrets;
 mod services;
+mod stats;
 mod system;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,8 +34,8 @@ use super::bucket::TokenBucket;
 use super::classify::{Target, classify_client};
 use super::metrics::{Call, EngineMetrics};
 use super::{
-    EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network, NetworkSpec, Secret,
-    Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    ContainerUsage, EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network,
+    NetworkSpec, Secret, Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -262,6 +263,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn gateway_addresses(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
         self.addresses_on_gateway().await
+    }
+    async fn container_usage(&self, id: &str) -> EngineResult<ContainerUsage> {
+        self.usage_of(id).await
     }
     async fn image_resolve(&self, image: &ImageRef, policy: ImagePullPolicy) -> EngineResult<ImageResolution> {
         self.resolve_image(image, policy).await
