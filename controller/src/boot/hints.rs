@@ -1,7 +1,8 @@
 //! Turns what the database and the engine say into hints for the controllers.
 //!
-//! Everything here only saves time: the periodic resync would find the same. So a hint that cannot be
-//! put to an app is dropped, and nothing waits for one.
+//! Hints about apps only save time: the periodic resync would find the same. So a hint that cannot be
+//! put to an app is dropped, and nothing waits for one. Settings are read by nobody else, so a read of them
+//! that failed is made again until one succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -25,6 +27,8 @@ use crate::store::{AppKey, Store, StoreHint, Topic};
 
 /// How long nothing is removed after the engine came back: its lists may still show what was before.
 const QUIET: Duration = Duration::from_secs(3);
+/// First and longest pause before settings that could not be read are read again.
+const RELOAD_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What a controller hints at.
 pub(super) struct Controls {
@@ -41,13 +45,11 @@ pub(super) async fn follow_store(
     cancel: CancellationToken,
 ) {
     let mut hints = store.watch();
-    while let Some(hint) = next(&mut hints, &cancel).await {
-        let (resync, topic) = match hint {
-            StoreHint::Resync => (true, None),
-            StoreHint::Changed(topic) => (false, Some(topic)),
-        };
-        if resync || topic == Some(Topic::Settings) {
-            reload(&store, &settings).await;
+    let mut again = Again::default();
+    while let Some(topic) = next(&mut hints, &again, &cancel).await {
+        if matches!(topic, None | Some(Topic::Settings)) {
+            let read = reload(&store, &settings).await;
+            again.ended(read, Instant::now());
         }
         let Some(Controls { apps, certificates, edge }) = &controls else { continue };
         match topic {
@@ -67,14 +69,47 @@ pub(super) async fn follow_store(
     }
 }
 
-async fn next(hints: &mut mpsc::Receiver<StoreHint>, cancel: &CancellationToken) -> Option<StoreHint> {
+/// What changed next, a part of the database or (`None` inside) any; `None` at the end.
+async fn next(hints: &mut mpsc::Receiver<StoreHint>, again: &Again, cancel: &CancellationToken) -> Option<Option<Topic>> {
     tokio::select! {
         () = cancel.cancelled() => None,
-        hint = hints.recv() => hint,
+        hint = hints.recv() => hint.map(|hint| match hint {
+            StoreHint::Resync => None,
+            StoreHint::Changed(topic) => Some(topic),
+        }),
+        () = again.due() => Some(Some(Topic::Settings)),
     }
 }
 
-async fn reload(store: &Store, settings: &watch::Sender<Arc<Settings>>) {
+/// When settings that could not be read are read again.
+#[derive(Debug, Default)]
+struct Again {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Again {
+    /// A read ended, well or not.
+    fn ended(&mut self, read: bool, now: Instant) {
+        if read {
+            *self = Self::default();
+        } else {
+            let pause = RELOAD_PAUSE.0.saturating_mul(1 << self.failures.min(5)).min(RELOAD_PAUSE.1);
+            self.failures = self.failures.saturating_add(1);
+            self.at = Some(now + pause);
+        }
+    }
+
+    async fn due(&self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads the settings again; false when they could not be read.
+async fn reload(store: &Store, settings: &watch::Sender<Arc<Settings>>) -> bool {
     match store.settings_snapshot().await {
         Ok(read) => {
             settings.send_if_modified(|known| {
@@ -84,8 +119,12 @@ async fn reload(store: &Store, settings: &watch::Sender<Arc<Settings>>) {
                 }
                 changed
             });
+            true
         }
-        Err(error) => warn!(error = &error as &dyn std::error::Error, "settings could not be read again; the old ones stay"),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "settings could not be read again; the old ones stay until they can");
+            false
+        }
     }
 }
 
@@ -164,4 +203,31 @@ fn tasks_by_app(table: &EndpointTable) -> BTreeMap<Uuid, BTreeSet<(String, bool)
         found.entry(endpoint.app_uid).or_default().insert((endpoint.task_id.clone(), endpoint.ready));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn settings_that_could_not_be_read_are_read_again_until_they_can() {
+        let (sender, mut hints) = mpsc::channel(4);
+        let (cancel, mut again) = (CancellationToken::new(), Again::default());
+        let begun = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            again.ended(false, Instant::now());
+            let before = Instant::now();
+            assert_eq!(next(&mut hints, &again, &cancel).await, Some(Some(Topic::Settings)));
+            pauses.push(before.elapsed().as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        again.ended(true, Instant::now());
+        sender.send(StoreHint::Changed(Topic::Apps)).await.unwrap();
+        assert_eq!(next(&mut hints, &again, &cancel).await, Some(Some(Topic::Apps)));
+        let waited = tokio::time::timeout(Duration::from_secs(3600), next(&mut hints, &again, &cancel)).await;
+        assert!(waited.is_err() && begun.elapsed() > Duration::from_secs(3600), "nothing is read again that was read");
+        drop(sender);
+        assert_eq!(next(&mut hints, &again, &cancel).await, None);
+    }
 }

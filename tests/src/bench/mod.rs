@@ -64,15 +64,34 @@ struct Bench {
     tap: Tap,
 }
 
+impl Bench {
+    async fn start() -> Result<Self> {
+        let dockerd = Dockerd::start_with_pool(POOL).await?;
+        let tap = Tap::start(dockerd.beside("tap.sock"), &dockerd.beside("docker.sock"))?;
+        let platform = Platform::start_on(dockerd, &tap.host()).await?;
+        Ok(Self { platform, tap })
+    }
+}
+
+/// Measures only what idling costs, with a resync every 5 s.
+///
+/// # Errors
+/// When a part does not start, or when anything is written to the engine while there is nothing to do.
+pub async fn run_idle(extent: &Extent) -> Result<Vec<Figure>> {
+    let bench = Bench::start().await?;
+    bench.platform.put_setting("controller.resync_interval", "5s".into()).await?;
+    idle::fill(&bench, extent).await?;
+    // Time for the resync that looks at each app once more, and for the next, which may pass over it.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    idle::measure(&bench, extent).await
+}
+
 /// Measures everything.
 ///
 /// # Errors
 /// When a part does not start, or does not do what is measured.
 pub async fn run(extent: &Extent, mut tell: impl FnMut(&str)) -> Result<Vec<Figure>> {
-    let dockerd = Dockerd::start_with_pool(POOL).await?;
-    let tap = Tap::start(dockerd.beside("tap.sock"), &dockerd.beside("docker.sock"))?;
-    let platform = Platform::start_on(dockerd, &tap.host()).await?;
-    let bench = Bench { platform, tap };
+    let bench = Bench::start().await?;
     tell("deploy and bare service, in pairs");
     let mut figures = deploy::measure(&bench, extent).await?;
     tell("commit to first engine write");

@@ -21,6 +21,7 @@ mod layout;
 mod metrics;
 mod ownership;
 mod restarts;
+mod resync;
 mod rollout;
 mod why;
 mod why_platform;

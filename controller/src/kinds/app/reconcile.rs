@@ -185,7 +185,15 @@ impl AppReconciler {
     async fn load(&self, key: &AppKey, epoch: i64) -> Result<Option<Rows>, StoreError> {
         let Some(record) = self.store.app_get(&key.org, &key.name).await? else { return Ok(None) };
         self.index.insert(&record);
-        let Some(mut newest) = self.store.revision_get(record.uid, record.generation).await? else {
+        // Asked at once: what a user waits for is mostly such round trips.
+        let (uid, generation) = (record.uid, record.generation);
+        let (newest, proven, custom, route) = tokio::try_join!(
+            self.store.revision_get(uid, generation),
+            self.store.revision_latest_proven(uid, generation),
+            self.store.domains_of_app(uid),
+            self.store.route_get(uid),
+        )?;
+        let Some(mut newest) = newest else {
             return Err(StoreError::Missing { what: "the revision of the app's newest generation" });
         };
         if newest.resolved_image.is_none()
@@ -199,11 +207,9 @@ impl AppReconciler {
             self.store.revision_image_put(record.uid, record.generation, &image, epoch).await?;
             newest.resolved_image = Some(image);
         }
-        let proven = self.store.revision_latest_proven(record.uid, record.generation).await?;
-        let custom = self.store.domains_of_app(record.uid).await?;
         let platform = self.settings.borrow().platform_host(&record.org, &record.name);
         let hosts = desired::hosts(&newest.spec, custom, platform);
-        let route = self.store.route_get(record.uid).await?.map_or(Fact::Absent, Fact::Known);
+        let route = route.map_or(Fact::Absent, Fact::Known);
         Ok(Some(Rows { record, newest, proven, hosts, route }))
     }
 
