@@ -14,6 +14,7 @@ mod interrupt;
 mod manifest;
 mod moment;
 mod output;
+mod program;
 mod resource;
 mod sort;
 mod watch;

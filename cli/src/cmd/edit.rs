@@ -1,6 +1,5 @@
 //! `skyctl edit`: the manifest in an editor, checked and sent, or back into the editor with what is wrong.
 
-use std::env;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +9,6 @@ use api_types::problem::ProblemKind;
 use api_types::{Kind, OrgName};
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tokio::process::Command;
 
 use super::Session;
 use super::apply::located;
@@ -19,7 +17,7 @@ use crate::client::routes;
 use crate::errors::{CliError, Result};
 use crate::manifest::{Loaded, Source, load};
 use crate::watch::{Wanted, until_ready};
-use crate::{interrupt, output, resource};
+use crate::{interrupt, output, program, resource};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -196,16 +194,15 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Runs the editor, by its words and without a shell.
 async fn open_editor(path: &Path) -> Result<()> {
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let line = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let line = program::variable("VISUAL").or_else(|| program::variable("EDITOR")).unwrap_or_else(|| "vi".to_owned());
     let words = shlex::split(&line).filter(|words| !words.is_empty());
     let words = words.ok_or_else(|| CliError::Usage(format!("the editor \"{line}\" cannot be read as a command; set EDITOR")))?;
-    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+    let Some((editor, arguments)) = words.split_first() else { return Ok(()) };
     // Ctrl-C is the editor's while it is open.
     let _held = interrupt::hold();
-    let status = Command::new(program).args(arguments).arg(path).status().await;
-    let status = status.map_err(|error| CliError::io(format!("the editor {program} cannot be started; set EDITOR"), error))?;
-    if status.success() { Ok(()) } else { Err(CliError::Failed(format!("the editor {program} ended with {status}; nothing was changed"))) }
+    let status = program::in_foreground(editor, arguments, path.as_os_str()).await;
+    let status = status.map_err(|error| CliError::io(format!("the editor {editor} cannot be started; set EDITOR"), error))?;
+    if status.success() { Ok(()) } else { Err(CliError::Failed(format!("the editor {editor} ended with {status}; nothing was changed"))) }
 }
 
 #[cfg(test)]

@@ -1,16 +1,14 @@
 //! `skyctl open`: an app in the browser.
 
-use std::env;
-use std::process::Stdio;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use api_types::{App, Kind};
-use tokio::process::Command;
 use url::Url;
 
 use super::{Session, typed};
 use crate::errors::{CliError, Result};
-use crate::{output, resource};
+use crate::{output, program, resource};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,15 +47,12 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     let url = address(&app, args.path.as_deref())?;
     output::line(url.as_str())?;
     let Some(words) = browser().filter(|_| !args.print) else { return Ok(()) };
-    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
-    let mut command = Command::new(program);
-    command.args(arguments).arg(url.as_str()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().map_err(|error| CliError::io(format!("{program} cannot be started; set BROWSER"), error));
+    let Some((browser, arguments)) = words.split_first() else { return Ok(()) };
     // A browser that stays in the foreground is left to itself.
-    match tokio::time::timeout(DEADLINE, child?.wait()).await {
-        Ok(Ok(status)) if !status.success() => Err(CliError::Failed(format!("{program} ended with {status}"))),
-        Ok(Err(error)) => Err(CliError::io(format!("{program} cannot be waited for"), error)),
-        _ => Ok(()),
+    let ended = program::in_background(browser, arguments, OsStr::new(url.as_str()), DEADLINE).await;
+    match ended.map_err(|error| CliError::io(format!("{browser} cannot be started; set BROWSER"), error))? {
+        Some(status) if !status.success() => Err(CliError::Failed(format!("{browser} ended with {status}"))),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -81,14 +76,13 @@ fn address(app: &App, path: Option<&str>) -> Result<Url> {
 
 /// The program that opens pages, if somebody could see them.
 fn browser() -> Option<Vec<String>> {
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
-    if let Some(browser) = set("BROWSER") {
+    if let Some(browser) = program::variable("BROWSER") {
         return shlex::split(&browser).filter(|words| !words.is_empty());
     }
     if cfg!(target_os = "macos") {
         return Some(vec!["open".to_owned()]);
     }
-    (set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some()).then(|| vec!["xdg-open".to_owned()])
+    (program::variable("DISPLAY").is_some() || program::variable("WAYLAND_DISPLAY").is_some()).then(|| vec!["xdg-open".to_owned()])
 }
 
 #[cfg(test)]

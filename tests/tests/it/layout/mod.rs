@@ -94,7 +94,7 @@ fn every_rule_can_fail() {
         ("api-without-engines", "controller/src/api/logs.rs", "use crate::{clock, engines::{swarm::Task}};"),
         ("runtime-knows-no-kind", "controller/src/runtime/runner.rs", "use super::super::kinds::app;"),
         ("store-below-all", "controller/src/store/apps.rs", "use crate::api::router;"),
-        ("processes-in-two-places", "controller/src/edge/mod.rs", "use tokio::process::{Child, Command};"),
+        ("processes-in-few-places", "controller/src/edge/mod.rs", "use tokio::process::{Child, Command};"),
         ("types-without-io", "api-types/src/meta.rs", "use std::net::TcpStream;"),
     ];
     for (rule, path, text) in samples {
