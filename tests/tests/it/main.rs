@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "measured times, shown with a failed test")]
 
 mod adopt;
+mod api_docs;
 mod bench;
 mod config;
 mod deploy;
