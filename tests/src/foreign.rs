@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum, Limit, NetworkAttachmentConfig,
-    NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecPlacement,
-    TaskSpecResources, TaskState,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, EndpointSpec, EndpointSpecModeEnum, HealthConfig, Limit,
+    NetworkAttachmentConfig, NetworkCreateRequest, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec,
+    TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources, TaskState,
 };
 use bollard::query_parameters::{InspectServiceOptions, ListTasksOptions};
 use tokio::process::Command;
@@ -41,6 +41,8 @@ impl Dockerd {
             env: Some(vec!["GREETING=from before".to_owned(), "VERSION=7".to_owned(), "PORT=8080".to_owned()]),
             user: Some("1000".to_owned()),
             stop_grace_period: Some(3 * SECOND),
+            // A health check that is switched off; the image has no program that could make one.
+            health_check: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
             ..Default::default()
         };
         let spec = ServiceSpec {
@@ -85,6 +87,18 @@ impl Dockerd {
             .await?;
         ensure!(output.status.success(), "docker stack deploy: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
+    }
+
+    /// A service's own health check as the engine keeps it: the client library does not read it.
+    ///
+    /// # Errors
+    /// When there is no such service.
+    pub async fn health_check(&self, service: &str) -> Result<String> {
+        let format = "{{json .Spec.TaskTemplate.ContainerSpec.Healthcheck}}";
+        let output =
+            Command::new("docker").args(["--host", &self.host(), "service", "inspect", "--format", format, service]).output().await?;
+        ensure!(output.status.success(), "docker service inspect: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
     /// Waits until a service has this many running tasks; their ids, each with its container's.

@@ -58,6 +58,8 @@ async fn ask(stop: Arc<AtomicBool>, sent: Arc<AtomicU64>) -> anyhow::Result<u64>
 async fn a_service_is_taken_over_as_it_runs_and_replaced_by_the_first_change() -> anyhow::Result<()> {
     let (mut platform, tasks) = planted().await?;
     let spec = platform.dockerd.spec_without_labels(WEB).await?;
+    let health = platform.dockerd.health_check(WEB).await?;
+    assert!(health.contains("NONE"), "{health}");
     let manifest = drawn(&platform, &["service/foreign-web", "--app", "shop"]).await?;
     for said in [
         "foreign-web.constraints: node.role==manager",
@@ -81,6 +83,7 @@ async fn a_service_is_taken_over_as_it_runs_and_replaced_by_the_first_change() -
     platform.until_done("shop").await?;
     assert_eq!(platform.dockerd.running_tasks(WEB).await?, tasks, "a task was restarted");
     assert_eq!(platform.dockerd.spec_without_labels(WEB).await?, spec, "more than labels was written");
+    assert_eq!(platform.dockerd.health_check(WEB).await?, health, "the service's own health check was changed");
     assert_eq!(platform.dockerd.service_names().await?.len(), 0, "a service was made");
     let (status, body) = platform.get(HOST, "/").await?;
     assert!(status == 200 && body.contains("from before"), "{status} {body}");

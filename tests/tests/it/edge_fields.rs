@@ -44,7 +44,7 @@ async fn publish(lab: &Lab, route: &Route) -> skyswarm::edge::ProbeResult {
     loop {
         if let Fact::Known(facts) = lab.client.route_facts(&route.key()).await {
             assert_eq!(facts.error, None);
-            if facts.policy == policy::marker(&route.edge) && !facts.rule.is_empty() {
+            if facts.policy == policy::marker(&route.edge) && !facts.rule.is_empty() && !facts.servers.is_empty() {
                 break;
             }
         }
@@ -67,7 +67,8 @@ async fn every_field_of_the_edge_does_what_it_says_and_the_probe_tells_the_truth
     let (lab, a) = (Lab::new().await, echo().await);
     lab.set_endpoints([a.endpoint(1)]);
     let traefik = lab.traefik().await;
-    assert!(publish(&lab, &with_edge(json!({}))).await.ok);
+    let probe = publish(&lab, &with_edge(json!({}))).await;
+    assert!(probe.ok, "{}", probe.detail);
     // Nobody is believed who he says he is.
     let forged = request(&lab, reqwest::Method::GET).header("X-Forwarded-For", "203.0.113.7").send().await.expect("answers");
     assert_eq!(forged.text().await.expect("text"), "for=127.0.0.1 auth=- bytes=0");

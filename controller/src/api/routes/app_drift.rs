@@ -6,7 +6,6 @@ use api_types::AppName;
 use api_types::api::List;
 use api_types::drift::DriftRecord;
 use axum::Json;
-use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -55,8 +54,8 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct DriftParams {
-    /// Only what lasts, and what was seen from this time on (RFC 3339).
-    since: Option<DateTime<Utc>>,
+    /// Only what lasts, and what was seen since this time: RFC 3339, or how long ago, such as `1h`.
+    since: Option<String>,
     /// Most entries, 1 to 1000; 100 when absent. When there are older ones, `metadata.continue` is set.
     #[schemars(range(min = 1, max = 1000))]
     limit: Option<i64>,
@@ -69,7 +68,8 @@ async fn page(ctx: &TenantCtx<Reads>, app: Option<&AppName>, params: DriftParams
     let wrong = || bad_request("continue must be what metadata.continue of the page before said");
     let before = after(params.continue_token.as_deref())?.map(|text| text.parse::<i64>().map_err(|_| wrong())).transpose()?;
     let limit = limit(params.limit)?.unwrap_or(DEFAULT_LIMIT);
-    let mut items = ctx.backend().drift_list(&ctx.org, app, (params.since, before), limit + 1).await?;
+    let since = params.since.as_deref().map(|text| super::since(text, ctx.caller.api().clock.now())).transpose()?;
+    let mut items = ctx.backend().drift_list(&ctx.org, app, (since, before), limit + 1).await?;
     let fits = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = items.len() > fits;
     items.truncate(fits);

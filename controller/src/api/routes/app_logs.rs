@@ -4,11 +4,10 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
 use api_types::api::LogLine;
 use api_types::problem::ProblemKind;
-use api_types::{AppName, FieldError, HumanDuration, ProcessName};
+use api_types::{AppName, FieldError, ProcessName};
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
@@ -61,17 +60,6 @@ struct LogParams {
     tail: Option<u32>,
 }
 
-fn since(text: &str, now: DateTime<Utc>) -> ApiResult<DateTime<Utc>> {
-    if let Ok(ago) = text.parse::<HumanDuration>() {
-        return Ok(now - ago.chrono());
-    }
-    // In a query a plus sign reads as a space.
-    let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).map(|time| time.to_utc());
-    time.map_err(|_| {
-        bad_request(format!("since is a time such as 2026-01-31T12:00:00Z or a duration such as 10m; \"{}\" is neither", excerpt(text)))
-    })
-}
-
 fn process(record: &AppRecord, asked: &str) -> ApiResult<ProcessName> {
     let found = record.spec.processes.keys().find(|name| name.as_str() == asked);
     found.cloned().ok_or_else(|| {
@@ -96,7 +84,7 @@ async fn logs(ctx: TenantCtx<Reads>, Name(name): Name<AppName>, Params(params): 
     let query = LogQuery {
         follow: params.follow,
         process: params.process.as_deref().map(|asked| process(&app, asked)).transpose()?,
-        since: params.since.as_deref().map(|text| since(text, api.clock.now())).transpose()?,
+        since: params.since.as_deref().map(|text| super::since(text, api.clock.now())).transpose()?,
         tail: params.tail,
         task: None,
     };

@@ -28,17 +28,19 @@ use aide::OperationOutput;
 use aide::axum::ApiRouter;
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as DocResponse, StatusCode as DocStatus};
+use api_types::HumanDuration;
 use api_types::OrgName;
 use axum::Json;
 use axum::http::header::ETAG;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
 use super::error::ApiResult;
-use super::extract::bad_request;
+use super::extract::{bad_request, excerpt};
 use super::listing::WatchParams;
 use super::state::SharedCore;
 use super::watch::{self, Listed, Resume};
@@ -115,6 +117,18 @@ impl ChangeParams {
         }
         Err(bad_request("source is at most 40 small letters, digits, spaces and -, and begins with a letter"))
     }
+}
+
+/// A time, or how long ago.
+fn since(text: &str, now: DateTime<Utc>) -> ApiResult<DateTime<Utc>> {
+    if let Ok(ago) = text.parse::<HumanDuration>() {
+        return Ok(now - ago.chrono());
+    }
+    // In a query a plus sign reads as a space.
+    let time = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).map(|time| time.to_utc());
+    time.map_err(|_| {
+        bad_request(format!("since is a time such as 2026-01-31T12:00:00Z or a duration such as 10m; \"{}\" is neither", excerpt(text)))
+    })
 }
 
 /// An object with its version as `ETag`, and the status of what was done.

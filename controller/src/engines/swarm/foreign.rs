@@ -88,7 +88,8 @@ pub(super) fn from_engine(service: models::Service, network_names: &HashMap<Stri
     let template = spec.task_template.clone().unwrap_or_default();
     let container = template.container_spec.clone().unwrap_or_default();
     let ports = spec.endpoint_spec.as_ref().and_then(|endpoint| endpoint.ports.as_ref()).into_iter().flatten().filter_map(port).collect();
-    let health = container.health_check.as_ref().map(|check| ForeignHealth {
+    let is_on = |check: &&models::HealthConfig| check.test.as_ref().and_then(|test| test.first()).is_none_or(|kind| kind != "NONE");
+    let health = container.health_check.as_ref().filter(is_on).map(|check| ForeignHealth {
         test: check.test.clone().unwrap_or_default(),
         interval_nanos: check.interval.unwrap_or(0),
         timeout_nanos: check.timeout.unwrap_or(0),

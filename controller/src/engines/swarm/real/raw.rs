@@ -1,12 +1,16 @@
-//! Lists that the client library cannot read.
+//! Lists that the client library cannot read, or not whole.
 //!
 //! Its enums are closed: one word that a newer engine knows and we do not would hide a whole list, and a list
 //! that cannot be read stops the reconciler for every app. Here the list is read as JSON, object by object. An
 //! unknown task state becomes `starting` (alive, not serving); an object that stays unreadable fails the list
 //! after all, because a missing object would count as absent.
+//!
+//! The library also looks for a service's own health check under a name that no engine writes (`HealthCheck`
+//! for `Healthcheck`), and so never sees one. Whoever writes back what was read would take it off.
 
 use std::collections::HashMap;
 
+use bollard::models::Service;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -32,14 +36,32 @@ impl DockerSwarm {
         path: &str,
         filters: &HashMap<String, Vec<String>>,
     ) -> EngineResult<Vec<T>> {
+        let values = self.list_as_json(call, target, path, filters).await?;
+        tracing::warn!(list = %target, "the engine's answer holds words that are not known here; read object by object");
+        values.into_iter().map(|value| decode(target, value)).collect()
+    }
+
+    /// Services with all that they have.
+    pub(super) async fn whole_services(&self, call: Call, target: &Target, filter: (&str, &str)) -> EngineResult<Vec<Service>> {
+        let (name, value) = filter;
+        let filters = HashMap::from([(name.to_owned(), vec![value.to_owned()])]);
+        let values = self.list_as_json(call, target, "/services", &filters).await?;
+        values.into_iter().map(|value| decode(target, with_health_check(value))).collect()
+    }
+
+    async fn list_as_json(
+        &self,
+        call: Call,
+        target: &Target,
+        path: &str,
+        filters: &HashMap<String, Vec<String>>,
+    ) -> EngineResult<Vec<Value>> {
         let filters = serde_json::to_string(filters).unwrap_or_default();
         let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish();
         let request = format!("GET {path}?{query} HTTP/1.0\r\nHost: docker\r\nConnection: close\r\n\r\n");
         let answer = self.inner.options.metrics.count(call, self.ask(target, &request)).await?;
         let body = body_of(target, &answer)?;
-        let values: Vec<Value> = serde_json::from_slice(body).map_err(|error| unreadable(target, &error))?;
-        tracing::warn!(list = %target, "the engine's answer holds words that are not known here; read object by object");
-        values.into_iter().map(|value| decode(target, value)).collect()
+        serde_json::from_slice(body).map_err(|error| unreadable(target, &error))
     }
 
     async fn ask(&self, target: &Target, request: &str) -> EngineResult<Vec<u8>> {
@@ -85,6 +107,17 @@ fn decode<T: DeserializeOwned>(target: &Target, value: Value) -> EngineResult<T>
     }
 }
 
+/// A service with its health check where the library looks for it.
+fn with_health_check(mut service: Value) -> Value {
+    let container = service.pointer_mut("/Spec/TaskTemplate/ContainerSpec").and_then(Value::as_object_mut);
+    if let Some(container) = container
+        && let Some(check) = container.remove("Healthcheck")
+    {
+        container.insert("HealthCheck".to_owned(), check);
+    }
+    service
+}
+
 /// Replaces the states of a task that has states which are not known.
 fn with_known_states(mut value: Value) -> Value {
     let known = |state: &Value| serde_json::from_value::<bollard::models::TaskState>(state.clone()).is_ok();
@@ -122,6 +155,17 @@ mod tests {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
             let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
         }
+    }
+
+    #[test]
+    fn a_services_own_health_check_is_read() {
+        let spec = serde_json::json!({"Name": "web", "TaskTemplate": {"ContainerSpec": {"Healthcheck": {"Test": ["CMD", "true"]}}}});
+        let service = serde_json::json!({"ID": "a", "Version": {"Index": 3}, "Spec": spec});
+        let test_of = |service: Service| service.spec?.task_template?.container_spec?.health_check?.test;
+        let target = Target::of("service list");
+        assert_eq!(test_of(decode(&target, service.clone()).expect("a service")), None, "the library reads it now: this can go");
+        let whole = decode(&target, with_health_check(service)).expect("a service");
+        assert_eq!(test_of(whole), Some(vec!["CMD".to_owned(), "true".to_owned()]));
     }
 
     #[tokio::test]

@@ -32,10 +32,10 @@ impl DockerSwarm {
 
     pub(super) async fn foreign_services(&self, wanted: &ServiceSelection) -> EngineResult<Vec<ForeignService>> {
         let filter = match wanted {
-            ServiceSelection::Name(name) => ("name".to_owned(), vec![name.clone()]),
-            ServiceSelection::Stack(stack) => ("label".to_owned(), vec![format!("{STACK_LABEL}={stack}")]),
+            ServiceSelection::Name(name) => ("name", name.clone()),
+            ServiceSelection::Stack(stack) => ("label", format!("{STACK_LABEL}={stack}")),
         };
-        let services = self.raw_services(HashMap::from([filter])).await?;
+        let services = self.whole_services(Call::ServiceList, &Target::of("service list"), (filter.0, &filter.1)).await?;
         let names = self.network_names_of(&services).await?;
         let found = services.into_iter().filter_map(|service| foreign::from_engine(service, &names));
         let is_wanted = |found: &ForeignService| match wanted {
@@ -77,6 +77,7 @@ impl DockerSwarm {
         let mut rendered = current.spec.unwrap_or_default();
         let is_marked = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| labels.contains_key(labels::ADOPTED));
         if spec.labels.contains_key(labels::ADOPTED) || is_marked(rendered.labels.as_ref()) {
+            rendered = self.whole_spec(id, version, &target).await?;
             convert::apply_changed(&mut rendered, spec);
         } else if spec.extras.is_empty() {
             let refs = self.references(spec).await?;
@@ -91,6 +92,15 @@ impl DockerSwarm {
         })?;
         let options = UpdateServiceOptions { version, ..Default::default() };
         self.write(Call::ServiceUpdate, &target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
+    }
+
+    /// A service's spec with all that it has, to be written back.
+    async fn whole_spec(&self, id: &str, version: u64, target: &Target) -> EngineResult<models::ServiceSpec> {
+        let found = self.whole_services(Call::ServiceInspect, target, ("id", id)).await?;
+        let is_it = |service: &models::Service| service.id.as_deref() == Some(id);
+        let at = |service: &models::Service| service.version.as_ref().and_then(|version| version.index).unwrap_or(0);
+        let current = found.into_iter().find(|service| is_it(service) && at(service) == version);
+        current.and_then(|service| service.spec).ok_or_else(|| EngineError::OutOfSequence { what: target.to_string() })
     }
 
     /// Looks up what a spec refers to by name.
