@@ -3,7 +3,7 @@
 //!
 //! The server starts it with its orders on standard input, and that pipe is also how the keeper learns of the
 //! server's end: the word `stop` means that both end, a closed pipe that the server died. Then the keeper serves
-//! the document itself ([`process`]) until the next server ends it. See `docs/adr/0009-traefik-has-a-keeper.md`.
+//! the document itself (`process`) until the next server ends it. See `docs/adr/0009-traefik-has-a-keeper.md`.
 
 mod process;
 

@@ -1,6 +1,6 @@
 //! Why an app is as it is: walks from the condition `Ready` to the cause. Pure.
 //!
-//! What decides is the order of the questions in [`find`]: whether the app goes away, whether anybody looks at it at
+//! What decides is the order of the questions in `find`: whether the app goes away, whether anybody looks at it at
 //! all, whether its newest change was looked at, and only then what its conditions say. A condition that nobody
 //! keeps fresh proves nothing, so the parts that keep it are asked about first.
 

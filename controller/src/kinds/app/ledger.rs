@@ -1,4 +1,4 @@
-//! Keeps the drift ledger: remembers what was seen of each app, and writes down what [`drift`](super::drift) finds.
+//! Keeps the drift ledger: remembers what was seen of each app, and writes down what [`drift`] finds.
 //!
 //! What is remembered is of one process and one term of leadership, because another leader removes things too. The
 //! ledger itself is in the database; an app without drift costs no statement.
