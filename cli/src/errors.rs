@@ -149,7 +149,7 @@ impl CliError {
                 ProblemKind::Forbidden => Some("`skyctl whoami` shows what the token may do".to_owned()),
                 ProblemKind::Invalid => problem.errors.iter().find_map(|error| error.see.as_ref()).map(|see| format!("see {see}")),
                 // The text says itself where to read on.
-                ProblemKind::Conflict if problem.detail.contains(api_types::why::PAGE) => None,
+                ProblemKind::Conflict if problem.detail.contains(api_types::why::PAGE) || problem.detail.contains("skyctl ") => None,
                 ProblemKind::Conflict => {
                     Some("read the object again (`skyctl get KIND NAME -o yaml`) and repeat the change on it".to_owned())
                 }

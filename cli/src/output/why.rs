@@ -19,7 +19,7 @@ pub fn text(why: &Why) -> String {
     };
     let (name, case) = (format!("{}/{}", why.org, why.name), why.case.to_string());
     let _ = writeln!(out, "{}, generation {}: {}", paint(BOLD, &name), why.generation, paint(style, &case));
-    let _ = writeln!(out, "{}", sentence(&harmless(&why.summary, false)));
+    let _ = writeln!(out, "{}", sentence(&harmless(&why.summary, false), why.name.as_str()));
     if let Some(since) = why.since {
         let node = why.node.as_ref().map(|node| format!(", on node {}", harmless(node, false))).unwrap_or_default();
         let _ = writeln!(out, "For {}{node}.", age(Some(since), why.time));
@@ -43,8 +43,11 @@ pub fn text(why: &Why) -> String {
     out
 }
 
-/// With a capital and an end.
-fn sentence(text: &str) -> String {
+/// With a capital and an end; a name stays as it is written.
+fn sentence(text: &str, name: &str) -> String {
+    if text.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')) {
+        return format!("{}.", text.trim_end_matches('.'));
+    }
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
     format!("{first}{}.", chars.as_str().trim_end_matches('.'))
