@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api_types::event::EventType;
 use api_types::kinds::app::{AppSpec, Verdict, VerdictPhase};
 use api_types::{EnvKey, Host, ProcessName};
 use chrono::{DateTime, Utc};
@@ -10,7 +11,7 @@ use super::adopt::Adoption;
 use super::names;
 use super::render::{self, Owner, ProcessTarget};
 use crate::edge::Route;
-use crate::store::{AppRecord, Pause, Revision};
+use crate::store::{AppRecord, NewEvent, Pause, Revision};
 
 /// What is wanted of one app.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,6 +113,20 @@ impl Target {
 }
 
 impl Desired {
+    /// An event of the app, of this generation.
+    pub fn event(&self, event_type: EventType, reason: &str, message: String) -> NewEvent {
+        NewEvent {
+            org: Some(self.owner.org.clone()),
+            kind: "App",
+            name: self.owner.app.to_string(),
+            uid: Some(self.owner.uid),
+            event_type,
+            reason: reason.to_owned(),
+            message,
+            generation: self.generation,
+        }
+    }
+
     /// Puts the rows together. `newest` is the revision of `record.generation`, `proven` the last
     /// revision before it that served.
     pub fn new(record: &AppRecord, newest: &Revision, proven: Option<&Revision>, hosts: Vec<Host>, dnsrr: bool) -> Self {

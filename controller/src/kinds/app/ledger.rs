@@ -216,16 +216,7 @@ impl DriftWatch {
         };
         // Writing to a string cannot fail.
         let _ = message.write_str(&rest);
-        NewEvent {
-            org: Some(desired.owner.org.clone()),
-            kind: "App",
-            name: desired.owner.app.to_string(),
-            uid: Some(desired.owner.uid),
-            event_type,
-            reason: reason.to_owned(),
-            message,
-            generation: desired.generation,
-        }
+        desired.event(event_type, reason, message)
     }
 }
 

@@ -378,16 +378,7 @@ impl AppReconciler {
     }
 
     fn event(&self, desired: &Desired, event_type: EventType, reason: &str, message: String) {
-        (self.events)(NewEvent {
-            org: Some(desired.owner.org.clone()),
-            kind: "App",
-            name: desired.owner.app.to_string(),
-            uid: Some(desired.owner.uid),
-            event_type,
-            reason: reason.to_owned(),
-            message,
-            generation: desired.generation,
-        });
+        (self.events)(desired.event(event_type, reason, message));
     }
 }
 
