@@ -150,6 +150,10 @@ pub enum Command {
     /// Make, list and revoke tokens
     #[command(visible_alias = "token")]
     Tokens(cmd::tokens::Args),
+    /// Take a node out of use: no requests, then no tasks
+    Drain(cmd::drain::DrainArgs),
+    /// Let a node take tasks again
+    Activate(cmd::drain::ActivateArgs),
     /// Make, list and delete organizations
     #[command(visible_alias = "org")]
     Orgs(cmd::orgs::Args),
