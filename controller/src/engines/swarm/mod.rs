@@ -10,6 +10,7 @@ mod convert;
 mod extras;
 pub mod fake;
 mod foreign;
+mod injected;
 pub mod metrics;
 pub mod real;
 
@@ -25,6 +26,7 @@ use futures::stream::BoxStream;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use injected::InjectedSwarm;
 pub use foreign::{ForeignHealth, ForeignPort, ForeignService, STACK_LABEL, ServiceSelection};
 
 /// How a call to the engine failed.
