@@ -110,7 +110,10 @@ mod tests {
     }
 
     fn said(changes: &[Change]) -> Vec<String> {
-        changes.iter().map(|change| format!("{} {}", change.word.as_str(), change.object["metadata"]["name"].as_str().unwrap_or("?"))).collect()
+        changes
+            .iter()
+            .map(|change| format!("{} {}", change.word.as_str(), change.object["metadata"]["name"].as_str().unwrap_or("?")))
+            .collect()
     }
 
     #[test]

@@ -118,7 +118,10 @@ async fn a_watch_goes_on_where_it_was_and_tells_nothing_twice() {
         refusal(ProblemKind::Unavailable),
         // Told again, and something of which we never heard.
         stream(&[event("MODIFIED", None, &app("b", "1")), event("DELETED", None, &app("zz", "1")), event("MODIFIED", Some("w5"), &a2)]),
-        stream(&[bookmark("w6", false), event("DELETED", Some("w7"), &json!({"apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "a"}}))]),
+        stream(&[
+            bookmark("w6", false),
+            event("DELETED", Some("w7"), &json!({"apiVersion": "skyswarm.dev/v1", "kind": "App", "metadata": {"name": "a"}})),
+        ]),
     ])
     .await;
     let mut feed = server.feed();
@@ -136,7 +139,12 @@ async fn a_place_that_is_too_old_lists_everything_again_and_shows_what_differs()
     let server = Script::start(vec![
         stream(&[event("ADDED", None, &app("a", "1")), event("ADDED", None, &app("b", "1")), bookmark("w1", true)]),
         refusal(ProblemKind::Gone),
-        stream(&[event("ADDED", None, &app("a", "1")), event("ADDED", None, &app("c", "1")), bookmark("w9", true), event("ERROR", None, &gone)]),
+        stream(&[
+            event("ADDED", None, &app("a", "1")),
+            event("ADDED", None, &app("c", "1")),
+            bookmark("w9", true),
+            event("ERROR", None, &gone),
+        ]),
         stream(&[event("ADDED", None, &app("a", "3")), event("ADDED", None, &app("c", "1")), bookmark("w9", true)]),
     ])
     .await;
