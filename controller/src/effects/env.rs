@@ -60,9 +60,7 @@ fn parse(text: &str) -> Result<Vec<(Fault, Point)>, BadFault> {
         let fault = Fault::ALL.into_iter().find(|fault| fault.word() == mode)?;
         let point = match (parts.next()?, parts.next(), parts.next()) {
             (ordinal, None, None) => Point::Any(ordinal.parse().ok()?),
-            (kind, Some(number), None) => {
-                Point::Of(Kind::ALL.into_iter().find(|known| known.word() == kind)?, number.parse().ok()?)
-            }
+            (kind, Some(number), None) => Point::Of(Kind::ALL.into_iter().find(|known| known.word() == kind)?, number.parse().ok()?),
             _ => return None,
         };
         Some((fault, point))

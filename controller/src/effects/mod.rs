@@ -144,16 +144,8 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::KillBefore,
-        Self::KillAfter,
-        Self::LostReply,
-        Self::Error,
-        Self::Slow,
-        Self::HalfAnswer,
-        Self::Duplicate,
-        Self::StaleRead,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::KillBefore, Self::KillAfter, Self::LostReply, Self::Error, Self::Slow, Self::HalfAnswer, Self::Duplicate, Self::StaleRead];
 
     /// Its word, such as `kill_after`.
     pub fn word(self) -> &'static str {
@@ -235,9 +227,9 @@ impl Effects {
 
     /// Whether a list that is asked for now is to be an old one. Asking uses one up.
     pub fn take_stale_read(&self) -> bool {
-        self.0.as_ref().is_some_and(|inner| {
-            inner.stale.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
-        })
+        self.0
+            .as_ref()
+            .is_some_and(|inner| inner.stale.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok())
     }
 
     /// Does an act, or what a fault makes of it.

@@ -26,8 +26,8 @@ use futures::stream::BoxStream;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-pub use injected::InjectedSwarm;
 pub use foreign::{ForeignHealth, ForeignPort, ForeignService, STACK_LABEL, ServiceSelection};
+pub use injected::InjectedSwarm;
 
 /// How a call to the engine failed.
 #[derive(Debug, Clone, thiserror::Error)]
