@@ -8,7 +8,8 @@ use api_types::drift::{DriftAction, DriftRecord};
 use api_types::why::Case;
 use api_types::{ConditionStatus, ConditionType, Reason};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, HealthConfig, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec, TaskSpecPlacement,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, HealthConfig, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec,
+    TaskSpecPlacement,
 };
 use lab::platform::{IMAGE, Platform, condition, says};
 

@@ -8,7 +8,7 @@
 //! The library also looks for a service's own health check under a name that no engine writes (`HealthCheck`
 //! for `Healthcheck`), and so never sees one. Whoever writes back what was read would take it off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{HealthConfig, Service};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, Call, DockerSwarm, EngineError, EngineResult, Target};
+use super::{Address, Call, DockerSwarm, EngineError, EngineResult, ServiceHead, Target, list_filter};
 use crate::engines::swarm::classify::classify;
 
 /// Largest answer that is read.
@@ -67,6 +67,15 @@ impl DockerSwarm {
         values.into_iter().map(|value| decode(target, with_health_check(value))).collect()
     }
 
+    /// All services with our label, read no further than their labels.
+    pub(super) async fn heads_of_services(&self) -> EngineResult<Vec<ServiceHead>> {
+        let target = Target::of("service list");
+        let answer = self.list(Call::ServiceList, &target, "/services", &list_filter("")).await?;
+        let heads: Vec<RawHead> = serde_json::from_slice(body_of(&target, &answer)?).map_err(|error| unreadable(&target, &error))?;
+        let head = |raw: RawHead| ServiceHead { id: raw.id, version: raw.version.index, labels: raw.spec.labels.unwrap_or_default() };
+        Ok(heads.into_iter().map(head).collect())
+    }
+
     async fn list_as_json(
         &self,
         call: Call,
@@ -95,6 +104,28 @@ impl DockerSwarm {
             Err(_) => Err(unreachable(format!("no answer within {deadline:?}"))),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct RawHead {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(rename = "Version")]
+    version: RawVersion,
+    #[serde(rename = "Spec")]
+    spec: RawLabels,
+}
+
+#[derive(Deserialize)]
+struct RawVersion {
+    #[serde(rename = "Index")]
+    index: u64,
+}
+
+#[derive(Deserialize)]
+struct RawLabels {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// A service's own health check, where the engine writes it.
@@ -239,8 +270,7 @@ mod tests {
         for round in ["as it is", "with a word that is not known"] {
             let server = tokio::spawn(serve(listener_at(&socket), body.to_string()));
             let engine = DockerSwarm::connect(&format!("unix://{}", socket.display()), EngineOptions::default()).expect("client");
-            let services =
-                engine.whole_services(Call::ServiceList, &Target::of("service list"), &HashMap::new()).await.expect("services");
+            let services = engine.whole_services(Call::ServiceList, &Target::of("service list"), &HashMap::new()).await.expect("services");
             server.abort();
             let check = |at: usize| services[at].spec.clone()?.task_template?.container_spec?.health_check?.test;
             assert_eq!((check(0), check(1), check(2)), (None, Some(vec!["CMD".to_owned(), "true".to_owned()]), None), "{round}");

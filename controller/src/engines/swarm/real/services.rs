@@ -117,15 +117,10 @@ impl DockerSwarm {
         if service_ids.is_empty() {
             // Swarm does not put a service's labels on its tasks, so ask for the services first. A task of a
             // service that is gone still shows our label on its container.
-            let services = self.raw_services(list_filter("")).await?;
-            let mut ids = BTreeSet::new();
-            let mut adopted = HashMap::new();
-            for service in services {
-                let Some(id) = service.id else { continue };
-                let found = service.spec.and_then(|spec| spec.labels).filter(|found| found.contains_key(labels::ADOPTED));
-                adopted.extend(found.map(|found| (id.clone(), found)));
-                ids.insert(id);
-            }
+            let services = self.heads_of_services().await?;
+            let ids: BTreeSet<String> = services.iter().map(|service| service.id.clone()).collect();
+            let adopted = services.into_iter().filter(|service| service.labels.contains_key(labels::ADOPTED));
+            let adopted: HashMap<String, BTreeMap<String, String>> = adopted.map(|service| (service.id, service.labels)).collect();
             let mut tasks = self.all_tasks().await?;
             tasks.retain(|task| {
                 let label = task.container_labels.get(labels::MANAGED_BY).map(String::as_str);
