@@ -236,7 +236,7 @@ mod tests {
         let wanted = of(&[
             ("Mounts", "bind at /data"),
             ("User", "set"),
-            ("HealthCheck", "set"),
+            ("Healthcheck", "set"),
             ("Placement", "node.role==worker"),
             ("RestartPolicy", "taken away"),
             ("Resources", "changed"),
