@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use tracing::info;
 
 use crate::clock::SharedClock;
+use crate::effects::{Effects, Kind};
 use crate::engines::swarm::{EngineError, SwarmEngine};
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
 use crate::store::{Store, StoreError};
@@ -28,6 +29,8 @@ pub struct NodeReconciler {
     pub engine: Arc<dyn SwarmEngine>,
     /// The database.
     pub store: Store,
+    /// What writes pass through.
+    pub effects: Effects,
     /// Time.
     pub clock: SharedClock,
     /// Host names by id, for the messages of other kinds.
@@ -58,7 +61,8 @@ impl Reconciler for NodeReconciler {
             Err(error) => return Outcome::failed(Class::Transient, error),
         };
         let rows: Vec<_> = nodes.iter().map(|found| node(found, wishes.get(&found.id).copied(), &previous, self.clock.now())).collect();
-        match self.store.node_replace_all(&rows, run.epoch).await {
+        let act = || self.store.node_replace_all(&rows, run.epoch);
+        match self.effects.run(Kind::NodesPut, "swarm", act).await {
             Ok(()) => {}
             Err(StoreError::Deposed) => return Outcome::failed(Class::Cancelled, StoreError::Deposed),
             Err(error) => return Outcome::failed(Class::Transient, error),
