@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::diff::Change;
+use crate::duration::Lifetime;
 use crate::kinds::Kind;
 use crate::kinds::app::{App, Verdict};
 use crate::name::ProcessName;
@@ -361,4 +362,31 @@ pub struct HealthResponse {
     pub ok: bool,
     /// Each part with `ok` or what is wrong.
     pub checks: BTreeMap<String, String>,
+}
+
+/// Asks for a token that nodes can join with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// How long it is good for, such as `1h`; a day when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<Lifetime>,
+}
+
+/// A token that nodes join with. Its text is shown this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinTokenInfo {
+    /// The token.
+    pub token: String,
+    /// Where agents reach the server.
+    pub server: String,
+    /// Until when it is good.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for JoinTokenInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "JoinTokenInfo(for {}, until {})", self.server, self.expires_at)
+    }
 }

@@ -47,11 +47,15 @@ pub enum ConditionType {
     Paused,
     /// Some revision really answers, this one or an older one; the message says which. `False` when none does.
     Serving,
+    /// The node has an agent that reports, and its edge lets others in.
+    AgentReady,
+    /// The other nodes get through to this one: the engines' gossip, and the edge's port.
+    Reachable,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they are shown: `Ready` first, then causes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Ready,
         Self::Serving,
         Self::Progressing,
@@ -62,6 +66,8 @@ impl ConditionType {
         Self::Routed,
         Self::Drifted,
         Self::Paused,
+        Self::AgentReady,
+        Self::Reachable,
     ];
 }
 
@@ -207,6 +213,18 @@ pub enum Reason {
     // Serving.
     /// Tasks of more than one revision answer, as during a rollout; the message says how many of each.
     MixedRevisions,
+
+    // AgentReady and Reachable of nodes.
+    /// The agent reports.
+    AgentReports,
+    /// The agent has said nothing for a while; its node's edge may still work.
+    AgentSilent,
+    /// The node has no agent, so no request reaches tasks on it.
+    NoAgent,
+    /// Who tried got through.
+    PeersGetThrough,
+    /// Some node does not get through; the message says which, and to what.
+    PeersBlocked,
 }
 
 impl fmt::Display for Reason {

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod effects;
 pub mod engines;
 pub mod explain;
+pub mod fleet;
 pub mod keyring;
 pub mod kinds;
 pub mod plan;

@@ -6,7 +6,7 @@ use clap::Parser;
 use secrecy::ExposeSecret;
 use skyswarm::boot::args::{Cli, Command, TokenCommand};
 use skyswarm::boot::preflight::Missing;
-use skyswarm::boot::{keeper, reference, roles};
+use skyswarm::boot::{agent, keeper, reference, roles};
 use skyswarm::{api, telemetry};
 
 /// Exit code when something is missing that the server needs.
@@ -42,6 +42,7 @@ async fn start(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => roles::up(args).await,
         Command::Api(args) => roles::api(args).await,
         Command::Controller(args) => roles::controller(args).await,
+        Command::Agent(args) => agent::run(args).await,
         Command::EdgeKeeper(args) => keeper::run(args).await,
         Command::Token(TokenCommand::Create(args)) => print(roles::token_create(args).await?.expose_secret()),
         Command::Version | Command::Openapi | Command::SettingsReference => Ok(()),

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use bollard::models::SwarmJoinRequest;
-use tokio::process::Command;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use tokio::process::{Child, Command};
 
 use crate::dockerd::{ADDRESS_POOL, Dockerd, run};
 
@@ -73,6 +75,59 @@ pub struct Node {
     pub namespace: Namespace,
     /// The engine's id in the Swarm.
     pub id: String,
+    /// Its agent, where a test started one.
+    agent: Option<Child>,
+}
+
+impl Node {
+    /// Starts an agent, which joins with the token when it has not joined yet.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub async fn start_agent(&mut self, server: &str, token: &str) -> Result<()> {
+        let log = std::fs::File::options().create(true).append(true).open(self.dockerd.beside("agent.log"))?;
+        let mut command = self.namespace.command(&crate::platform::from_env("SKYSWARM_BIN")?);
+        command.args(["agent", "--server", server, "--docker-host", &self.dockerd.host()]);
+        command.arg("--data-dir").arg(self.dockerd.beside("agent"));
+        command.arg("--traefik-bin").arg(crate::platform::from_env("TRAEFIK_BIN")?);
+        if !token.is_empty() {
+            command.env("SKYSWARM_JOIN_TOKEN", token);
+        }
+        let child = command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn()?;
+        self.agent = Some(child);
+        Ok(())
+    }
+
+    /// Kills the agent without warning.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn kill_agent(&mut self) -> Result<()> {
+        if let Some(mut child) = self.agent.take() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// The end of the agent's log.
+    pub fn agent_log(&self) -> String {
+        let log = std::fs::read_to_string(self.dockerd.beside("agent.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+/// Gives a node the same image that the first one has, by the same id.
+///
+/// # Errors
+/// When an engine does not give or take it.
+pub async fn copy_image(first: &Dockerd, node: &Node, image: &str) -> Result<()> {
+    let parts: Vec<Bytes> = first.docker()?.export_image(image).try_collect().await?;
+    let body = bollard::body_full(Bytes::from(parts.concat()));
+    let options = bollard::query_parameters::ImportImageOptions::default();
+    let progress: Vec<_> = node.dockerd.docker()?.import_image(options, body, None).try_collect().await?;
+    node.dockerd.docker()?.inspect_image(image).await.with_context(|| format!("{image} after load: {progress:?}"))?;
+    Ok(())
 }
 
 /// Makes the bridge, and the first engine with a Swarm that others can join.
@@ -117,7 +172,7 @@ async fn join_as(first: &Dockerd, number: u8, manager: bool) -> Result<Node> {
     dockerd.docker()?.join_swarm(request).await.with_context(|| format!("{} does not join: {}", namespace.name, dockerd.log_tail()))?;
     let info = dockerd.docker()?.info().await?;
     let id = info.swarm.and_then(|swarm| swarm.node_id).context("a node without an id")?;
-    Ok(Node { dockerd, namespace, id })
+    Ok(Node { dockerd, namespace, id, agent: None })
 }
 
 async fn ip(args: &[&str]) -> Result<()> {

@@ -235,6 +235,13 @@ impl Platform {
         Ok(answer["token"].as_str().with_context(|| answer.to_string())?.to_owned())
     }
 
+    /// A token that agents join with.
+    pub async fn join_token(&self) -> anyhow::Result<String> {
+        let output = self.skyctl(&["nodes", "token", "-o", "json"]).await?;
+        let made: serde_json::Value = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
+        Ok(made["token"].as_str().with_context(|| format!("{output:?}"))?.to_owned())
+    }
+
     /// An app of organisation `default`.
     pub async fn app(&self, name: &str) -> anyhow::Result<App> {
         self.api(&format!("/v1/orgs/default/apps/{name}")).await

@@ -14,6 +14,8 @@ pub const VERSION: &str = "/version";
 pub const APPLY: &str = "/v1/apply";
 /// Manifests for services that run already.
 pub const DRAFTS: &str = "/v1/drafts";
+/// Tokens that nodes join with.
+pub const JOIN_TOKENS: &str = "/v1/join-tokens";
 /// Platform settings.
 pub const SETTINGS: &str = "/v1/settings";
 

@@ -19,6 +19,7 @@ pub mod import;
 pub mod login;
 pub mod logs;
 pub mod man;
+pub mod nodes;
 pub mod open;
 pub mod orgs;
 pub mod pause;
@@ -163,6 +164,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
         Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Nodes(args) => nodes::run(&session()?, args).await,
         Command::Drain(args) => drain::drain(&session()?, args).await,
         Command::Activate(args) => drain::activate(&session()?, args).await,
         Command::Drift(args) => drift::run(&session()?, args).await,

@@ -4,7 +4,7 @@
 //! says what the API may do with the database. It is no general repository: add a method only when a route
 //! needs it.
 
-use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
+use api_types::api::{ApplyResult, JoinTokenInfo, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::kinds::node::Availability;
 use api_types::token::TokenInfo;
@@ -13,6 +13,7 @@ use api_types::{
     Setting, SettingKey,
 };
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -104,6 +105,8 @@ pub trait Backend: super::insight::Insight + super::upkeep::Upkeep + super::watc
 
     /// Nodes by name.
     async fn node_list(&self) -> Read<Vec<Node>>;
+    /// Makes a token that nodes can join with; `None` when no server takes agents.
+    async fn join_token_create(&self, lifetime: Duration, cx: &WriteContext) -> Read<Option<JoinTokenInfo>>;
     /// Asks that a node takes tasks, or takes none.
     async fn node_ask(&self, id: &str, wanted: Availability, cx: &WriteContext) -> Write<()>;
     /// A part of the events, newest last.

@@ -1,6 +1,6 @@
 //! The real store behind the API's trait: every method is the store's of the same name.
 
-use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
+use api_types::api::{ApplyResult, JoinTokenInfo, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::kinds::node::Availability;
 use api_types::token::TokenInfo;
@@ -9,6 +9,7 @@ use api_types::{
     Setting, SettingKey,
 };
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -122,6 +123,9 @@ impl Backend for Store {
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         Store::node_list(self).await
+    }
+    async fn join_token_create(&self, lifetime: Duration, cx: &WriteContext) -> Read<Option<JoinTokenInfo>> {
+        Store::join_token_create(self, lifetime, cx).await
     }
     async fn node_ask(&self, id: &str, wanted: Availability, cx: &WriteContext) -> Write<()> {
         Store::node_ask(self, id, wanted, cx).await

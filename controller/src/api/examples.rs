@@ -354,3 +354,15 @@ pub(super) const WATCH: &str = "retry: 1000\n\n\
     event: BOOKMARK\nid: w4711\ndata: {\"type\":\"BOOKMARK\",\"object\":{\"resourceVersion\":\"w4711\",\"initialEventsEnd\":true}}\n\n\
     event: DELETED\nid: w4713\ndata: {\"type\":\"DELETED\",\"object\":{\"apiVersion\":\"skyswarm.dev/v1\",\"kind\":\"Domain\",\
     \"metadata\":{\"name\":\"www.example.com\",\"org\":\"acme\"}}}\n\n";
+
+pub(super) fn join_token_request() -> Value {
+    json!({"expiresIn": "1h"})
+}
+
+pub(super) fn join_token() -> Value {
+    json!({
+        "token": "skyjoin_8f0c…_51d2…",
+        "server": "10.0.0.5:7071",
+        "expiresAt": "2026-11-01T13:00:00Z",
+    })
+}

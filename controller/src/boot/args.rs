@@ -21,6 +21,11 @@ Examples:
     skyswarm api --database-url postgres://sky@db/sky --listen 10.0.0.5:7070
     skyswarm controller --database-url postgres://sky@db/sky --edge-http 0.0.0.0:80
 
+  A Swarm of several nodes: the server takes agents, and each other node runs one:
+    skyswarm up --init-swarm --advertise-addr 10.0.0.5 --agent-listen 10.0.0.5:7071 --edge-http 0.0.0.0:80
+    skyctl nodes token
+    skyswarm agent --server 10.0.0.5:7071 --token skyjoin_…
+
   A token for a person of one organisation:
     skyswarm token create --name ana --org acme --role member --expires 90d
 
@@ -49,6 +54,8 @@ pub enum Command {
     Api(ApiRoleArgs),
     /// Runs the controller and the edge alone. Several may run; one leads.
     Controller(ControllerRoleArgs),
+    /// Runs on each further node of the Swarm: lets the edge in to the tasks there, and tells of them.
+    Agent(AgentArgs),
     /// Makes tokens without the API.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -166,6 +173,43 @@ pub struct EdgeArgs {
     /// Where the proxy gets its routes from us. Loopback only; port 0 takes a free one.
     #[arg(long, env = "SKYSWARM_EDGE_PROVIDER_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     pub edge_provider_listen: SocketAddr,
+
+    /// Where agents of other nodes reach the server, by mutual TLS. Without it the platform uses this node alone.
+    #[arg(long, env = "SKYSWARM_AGENT_LISTEN", value_name = "ADDR:PORT")]
+    pub agent_listen: Option<SocketAddr>,
+
+    /// Where edges of other nodes connect, by mutual TLS [default: port 7443 at the address of --agent-listen]
+    #[arg(long, env = "SKYSWARM_EDGE_NODES", value_name = "ADDR:PORT")]
+    pub edge_nodes: Option<SocketAddr>,
+}
+
+/// Arguments of `skyswarm agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The server: its --agent-listen.
+    #[arg(long, env = "SKYSWARM_SERVER", value_name = "HOST:PORT")]
+    pub server: String,
+
+    /// What `skyctl nodes token` gave; needed the first time only. Better given by the environment, since others on the
+    /// machine can see arguments.
+    #[arg(long, env = "SKYSWARM_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<SecretString>,
+
+    /// Folder for the node's certificate and the edge's last document.
+    #[arg(long, env = "SKYSWARM_AGENT_DATA_DIR", value_name = "DIR", default_value = "/var/lib/skyswarm-agent")]
+    pub data_dir: PathBuf,
+
+    /// The node's own engine, a member of the Swarm.
+    #[arg(long, env = "DOCKER_HOST", value_name = "URL", default_value = "unix:///var/run/docker.sock")]
+    pub docker_host: String,
+
+    /// The Traefik program; looked for in PATH when absent.
+    #[arg(long, env = "SKYSWARM_TRAEFIK_BIN", value_name = "FILE")]
+    pub traefik_bin: Option<PathBuf>,
+
+    /// Where edges of other nodes connect, by mutual TLS.
+    #[arg(long, env = "SKYSWARM_EDGE_NODES", value_name = "ADDR:PORT", default_value = "0.0.0.0:7443")]
+    pub edge_nodes: SocketAddr,
 }
 
 /// Arguments of the edge's keeper; its orders come on standard input.
@@ -239,7 +283,7 @@ mod tests {
     fn every_argument_of_the_roles_has_a_variable_and_a_help() {
         let mut command = Cli::command();
         command.build();
-        for role in ["up", "api", "controller"] {
+        for role in ["up", "api", "controller", "agent"] {
             let role = command.find_subcommand(role).expect("a role");
             for argument in role.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version")) {
                 assert!(argument.get_env().is_some(), "{} {} has no variable", role.get_name(), argument.get_id());

@@ -11,6 +11,7 @@ use tracing::{error, info};
 
 use super::core::Core;
 use super::edge::Edge;
+use super::fleet::follow_agents;
 use super::hints::{Controls, EngineFollower, follow_store};
 use super::sources::{StoredEvents, StoredLease};
 use crate::engines::swarm::SwarmEngine;
@@ -100,6 +101,10 @@ impl Control {
             store: core.store.clone(),
             effects: core.effects.clone(),
             clock: core.clock.clone(),
+            fleet: edge.fleet.clone(),
+            edge: edge.handle.clone(),
+            proxy: edge.proxy.clone(),
+            emptying: Mutex::default(),
             names: names.clone(),
         });
         let (certificates, certificate_task, _) = workshop.start(CertificateReconciler {
@@ -116,7 +121,13 @@ impl Control {
         let records = InjectedRecords::wrap(Arc::new(core.store.clone()), &core.effects);
         let (apps, app_task, pulses) = workshop.start(AppReconciler {
             store: records.clone(),
-            observer: Observer { engine: engine.clone(), proxy: edge.proxy.clone(), endpoints: edge.endpoints.clone(), nodes: names },
+            observer: Observer {
+                engine: engine.clone(),
+                proxy: edge.proxy.clone(),
+                endpoints: edge.endpoints.clone(),
+                fleet: edge.fleet.clone(),
+                nodes: names,
+            },
             executor: executor(records.clone(), engine.clone(), edge),
             clock: core.clock.clone(),
             settings: core.settings(),
@@ -130,6 +141,7 @@ impl Control {
             drift: drift_watch(core, records, killed.clone()),
             image_errors: Mutex::default(),
         });
+        let agents = edge.fleet.clone().map(|fleet| tokio::spawn(follow_agents(fleet, nodes.clone(), watches.clone())));
         let follower = EngineFollower {
             engine,
             index,
@@ -143,11 +155,11 @@ impl Control {
         Self {
             pulses,
             controllers: vec![node_task, app_task, certificate_task],
-            followers: vec![
+            followers: Vec::from_iter(agents.into_iter().chain([
                 tuning_task,
                 tokio::spawn(follower.run(watches.clone())),
                 follow(core, (apps, certificates, nodes), edge, &watches),
-            ],
+            ])),
             elector: elector_task,
             events: events_task,
             runs,

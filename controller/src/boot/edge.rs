@@ -15,21 +15,25 @@ use tracing::error;
 
 use super::args::EdgeArgs;
 use super::core::Core;
+use super::fleet::RunningFleet;
 use super::keeper::{Keeper, Orders};
+use super::others::{Others, merged};
 use super::sources::{EdgeReady, StoredRoutes};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::edge::EndpointTable;
 use crate::edge::document::DocumentOptions;
-use crate::edge::endpoints::{self, EndpointsConfig};
+use crate::edge::endpoints::{self, EndpointsConfig, NodeView};
 use crate::edge::known_good::KnownGood;
 use crate::edge::lag;
 use crate::edge::metrics::{EdgeCounts, EdgeMetrics};
+use crate::edge::nodes::NodeFiles;
 use crate::edge::provider::{self, ProviderConfig};
 use crate::edge::publisher::{self, EdgeHandle, PublisherConfig, RouteSource};
 use crate::edge::responder;
 use crate::effects::Effects;
 use crate::engines::swarm::SwarmEngine;
 use crate::engines::traefik::{ProxyApi, TraefikClient, static_config};
+use crate::fleet::hub::Fleet;
 use crate::keyring::Keyring;
 
 /// Folder of the edge below the data folder.
@@ -42,6 +46,9 @@ pub(super) struct Edge {
     pub(super) endpoints: watch::Receiver<Arc<EndpointTable>>,
     /// Port for HTTPS, when there is one.
     pub(super) https_port: Option<u16>,
+    /// Other nodes, where the platform uses any.
+    pub(super) fleet: Option<Fleet>,
+    running: Option<RunningFleet>,
     keeper: Keeper,
     cancel: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -49,20 +56,24 @@ pub(super) struct Edge {
 
 /// What a document is made from.
 pub(super) struct FeedSources {
-    pub(super) engine: Arc<dyn SwarmEngine>,
+    pub(super) view: Arc<dyn NodeView>,
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
     pub(super) routes: Arc<dyn RouteSource>,
     pub(super) document: DocumentOptions,
     pub(super) known_good: Option<KnownGood>,
     pub(super) effects: Effects,
+    /// What this edge shows to those of other nodes.
+    pub(super) node: Option<watch::Receiver<Option<NodeFiles>>>,
+    /// Tasks on other nodes.
+    pub(super) others: Others,
 }
 
 /// Endpoints, the document made from them, and the two listeners that the proxy asks. The server has one, and
 /// the keeper once the server is gone.
 pub(super) struct Feed {
-    handle: EdgeHandle,
-    endpoints: watch::Receiver<Arc<EndpointTable>>,
+    pub(super) handle: EdgeHandle,
+    pub(super) endpoints: watch::Receiver<Arc<EndpointTable>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -75,14 +86,16 @@ impl Feed {
         token: &SecretString,
         cancel: &CancellationToken,
     ) -> Self {
-        let FeedSources { engine, clock, entropy, routes, document, known_good, effects } = sources;
-        let endpoints = endpoints::spawn(engine, clock, entropy, EndpointsConfig::default(), cancel.child_token());
-        let config = PublisherConfig { document, known_good, effects, ..PublisherConfig::default() };
-        let (handle, publisher) = publisher::spawn(routes, endpoints.table.clone(), config, cancel.child_token());
+        let FeedSources { view, clock, entropy, routes, document, known_good, effects, node, others } = sources;
+        let endpoints = endpoints::spawn_from(view, clock, entropy, EndpointsConfig::default(), cancel.child_token());
+        let (table, merging) = merged(endpoints.table, others, cancel.child_token());
+        let config = PublisherConfig { document, known_good, effects, node, ..PublisherConfig::default() };
+        let (handle, publisher) = publisher::spawn(routes, table.clone(), config, cancel.child_token());
         let router = provider::router(handle.published(), token, ProviderConfig::default(), cancel.child_token());
         let server = serve("the proxy's provider", provider, router, cancel);
         let pages = serve("the responder", pages, responder::router(handle.published()), cancel);
-        Self { handle, endpoints: endpoints.table, tasks: vec![endpoints.task, publisher, server, pages] }
+        let tasks = merging.into_iter().chain([endpoints.task, publisher, server, pages]).collect();
+        Self { handle, endpoints: table, tasks }
     }
 }
 
@@ -119,11 +132,13 @@ impl Edge {
         let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
         let pages = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port on loopback")?;
         let provider = TcpListener::bind(args.edge_provider_listen).await.context("the proxy's provider cannot listen")?;
+        let running = RunningFleet::start(core, engine.clone(), &folder, args).await?;
+        let fleet = running.as_ref().map(|running| running.fleet.clone());
         let token = core.store.internal_token().await.context("the internal token cannot be read")?;
         let orders = Orders {
             folder: folder.clone(),
             docker_host: place.docker_host.to_owned(),
-            key_file: place.key_file.canonicalize().context("the key file cannot be found")?,
+            key_file: Some(place.key_file.canonicalize().context("the key file cannot be found")?),
             traefik_bin: args.traefik_bin.as_ref().map(std::path::absolute).transpose()?,
             edge_http: args.edge_http,
             edge_https: args.edge_https,
@@ -131,15 +146,20 @@ impl Edge {
             api: free_loopback_address().await?,
             provider: provider.local_addr()?,
             pages: pages.local_addr()?,
+            edge_nodes: running.as_ref().map(|running| running.edge_nodes),
+            node: running.as_ref().map(|running| running.files.clone()),
             token: token.clone(),
         };
+        let document = DocumentOptions { node: orders.node.clone(), ..document_options(args.edge_https, orders.pages) };
         let sources = FeedSources {
-            engine,
+            view: endpoints::of_engine(engine),
             clock: core.clock.clone(),
             entropy: core.entropy.clone(),
             routes: Arc::new(StoredRoutes(core.store.clone())),
-            document: document_options(args.edge_https, orders.pages),
-            known_good: Some(known_good_file(&folder, &orders.key_file, core.entropy.clone())?),
+            document,
+            known_good: Some(known_good_file(&folder, &place.key_file, core.entropy.clone())?),
+            node: None,
+            others: fleet.clone().map_or(Others::None, |fleet| Others::Fleet(fleet, folder.clone())),
             effects: core.effects.clone(),
         };
         let feed = Feed::start(sources, provider, pages, &token, &cancel);
@@ -152,7 +172,7 @@ impl Edge {
         let https_port = args.edge_https.map(|address| address.port());
         let Feed { handle, endpoints, mut tasks } = feed;
         tasks.push(tokio::spawn(lag::follow(proxy.clone(), handle.published(), metrics, cancel.child_token())));
-        Ok(Self { proxy, handle, endpoints, https_port, keeper, cancel, tasks })
+        Ok(Self { proxy, handle, endpoints, https_port, fleet, running, keeper, cancel, tasks })
     }
 
     /// The check for `/readyz`.
@@ -163,6 +183,9 @@ impl Edge {
     /// The proxy ends first, so that it never asks a provider that is gone.
     pub(super) async fn stop(self) {
         self.keeper.stop().await;
+        if let Some(running) = self.running {
+            running.stop().await;
+        }
         self.cancel.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {
@@ -183,6 +206,6 @@ fn serve(what: &'static str, listener: TcpListener, router: axum::Router, cancel
 }
 
 /// An address that nobody listens on now. The proxy's API has no fixed port, so that several can run.
-async fn free_loopback_address() -> anyhow::Result<SocketAddr> {
+pub(super) async fn free_loopback_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0)).await.context("no free port on loopback")?.local_addr()?)
 }

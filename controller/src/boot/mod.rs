@@ -3,15 +3,19 @@
 //! Nothing here decides what happens to an app. Child processes are started here, and in
 //! `engines/traefik/`, because here is where their end is looked after.
 
+pub mod agent;
 pub mod args;
 mod control;
 mod core;
 pub mod datadir;
 mod edge;
+mod fleet;
 mod heartbeat;
 mod hints;
 pub mod keeper;
 mod logs;
+mod nodeview;
+mod others;
 mod planner;
 pub mod postgres;
 pub mod preflight;
@@ -21,3 +25,4 @@ mod services;
 pub mod signals;
 mod sources;
 mod usage;
+mod vitals;

@@ -133,7 +133,7 @@ async fn up_with(
     let heart = Heart::start(&core, controller_parts(&["api", "controller", "edge"], engine.clone(), &edge, &control));
     let reads = Reads {
         services: Arc::new(EngineServices(engine.clone())),
-        usage: Arc::new(EngineUsage { engine: engine.clone(), clock: core.clock.clone() }),
+        usage: Arc::new(EngineUsage { engine: engine.clone(), clock: core.clock.clone(), fleet: edge.fleet.clone() }),
         logs: Arc::new(EngineLogs { engine, clock: core.clock.clone() }),
     };
     let served = match TcpListener::bind(listen).await {

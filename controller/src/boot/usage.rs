@@ -1,7 +1,8 @@
 //! What tasks use now, for the API, from the engine of this process.
 //!
-//! An engine knows of its own containers only. Tasks of other nodes are listed without figures rather than left
-//! out: a sum over some of the tasks must not look like one over all.
+//! An engine knows of its own containers only; figures of other nodes' tasks are what their agents measured within the last
+//! seconds. Tasks of nodes without an agent are listed without figures rather than left out: a sum over some of the tasks must
+//! not look like one over all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use futures::{StreamExt, stream};
 use crate::api::{LogError, UsageSource};
 use crate::clock::SharedClock;
 use crate::engines::swarm::{EngineError, Service, SwarmEngine, Task, labels};
+use crate::fleet::hub::Fleet;
 use crate::kinds::app::names;
 use crate::store::AppRecord;
 
@@ -26,6 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 pub(super) struct EngineUsage {
     pub(super) engine: Arc<dyn SwarmEngine>,
     pub(super) clock: SharedClock,
+    /// What agents measured on other nodes.
+    pub(super) fleet: Option<Fleet>,
 }
 
 /// Figures of a process that has no engine.
@@ -58,7 +62,8 @@ impl UsageSource for EngineUsage {
         let tasks = if ids.is_empty() { Vec::new() } else { self.engine.task_list(&ids).await.map_err(unavailable)? };
         let running: Vec<Task> = tasks.into_iter().filter(|task| task.is_running() && !task.container_id.is_empty()).collect();
         let node_name = |id: &str| nodes.iter().find(|node| node.id == id).map_or_else(|| id.to_owned(), |node| node.hostname.clone());
-        let measured = self.measured(running.iter().filter(|task| task.node_id == info.node_id)).await;
+        let mut measured = self.measured(running.iter().filter(|task| task.node_id == info.node_id)).await;
+        measured.extend(self.reported());
         let line = |task: &Task| {
             let service = services.get(&task.service_id)?;
             let label = |name: &str| service.spec.labels.get(name).cloned().unwrap_or_default();
@@ -82,6 +87,13 @@ impl UsageSource for EngineUsage {
 type Figures = (Option<i64>, Option<i64>);
 
 impl EngineUsage {
+    /// Figures that agents sent lately, by container.
+    fn reported(&self) -> HashMap<String, Figures> {
+        let Some(fleet) = &self.fleet else { return HashMap::new() };
+        let heard = fleet.heard().into_values().filter(|heard| !fleet.is_silent(heard));
+        heard.flat_map(|heard| heard.report.usage).map(|(id, usage)| (id, (usage.cpu_millis, usage.memory_bytes))).collect()
+    }
+
     /// Figures by container. One that has just ended has none.
     async fn measured(&self, tasks: impl Iterator<Item = &Task>) -> HashMap<String, Figures> {
         let ids: Vec<String> = tasks.map(|task| task.container_id.clone()).collect();

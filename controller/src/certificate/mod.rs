@@ -45,6 +45,12 @@ pub struct Chain {
     pub not_after: DateTime<Utc>,
 }
 
+/// Days until a certificate of our own runs out; 0 for one that cannot be read.
+pub fn days_left(pem: &str, now: DateTime<Utc>) -> i64 {
+    let end = ders(pem).ok().and_then(|ders| Some(der::fields(ders.first()?)?.not_after));
+    end.map_or(0, |end| (end - now).num_days())
+}
+
 /// A private key that can be used, as PEM, written anew.
 pub struct Key(pub Zeroizing<String>);
 

@@ -94,6 +94,8 @@ pub struct Rendered {
     pub hash: String,
     /// Backends of each service.
     pub servers_by_key: BTreeMap<String, Vec<Backend>>,
+    /// Tasks that other nodes may connect to.
+    pub entries: BTreeSet<String>,
     /// Maintenance pages that are switched on.
     pub pages: Pages,
     /// What could not be honoured, for the log.
@@ -127,9 +129,10 @@ pub fn render(inputs: &Inputs, table: &EndpointTable, options: &DocumentOptions)
         servers_by_key.insert(key, backends(&chosen));
     }
     let tcp = options.node.as_ref().map(|files| nodes::entries(table, files, |endpoint| doubtful.contains(&endpoint.address.ip())));
+    let entries = tcp.as_ref().map(nodes::entered).unwrap_or_default();
     let config = Configuration { http, tcp, tls: tls(inputs, options) };
     let hash = sha256_hex(&serde_json::to_vec(&config)?).chars().take(16).collect();
-    Ok(Rendered { config, hash, servers_by_key, pages, conflicts })
+    Ok(Rendered { config, hash, servers_by_key, entries, pages, conflicts })
 }
 
 /// The routers of a route: for plain HTTP, for HTTPS where the edge has it, and one for our own requests

@@ -5,11 +5,12 @@
 //! the platform's authority. A task that is not here, or that refuses, ends the connection before the handshake does, and
 //! the proxy at the other end tries another task: nothing of the request was sent yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use api_types::kinds::edge::Protocol;
+use serde::{Deserialize, Serialize};
 
 use super::backend::{Hop, entry_name};
 use super::document::DocumentOptions;
@@ -30,7 +31,7 @@ const CLOSED: &str = "127.0.0.1:1";
 
 /// What a node's edge shows to others, as files that its proxy reads. A renewed certificate has other names, since the
 /// proxy reads a file once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFiles {
     /// The engine's id of this node.
     pub node: String,
@@ -89,6 +90,11 @@ pub(super) fn entries(table: &EndpointTable, files: &NodeFiles, doubtful: impl F
         add(&entry_key(&endpoint.task_id), rule, None, endpoint.address.to_string());
     }
     tcp
+}
+
+/// The tasks that others may connect to.
+pub(super) fn entered(tcp: &Tcp) -> BTreeSet<String> {
+    tcp.routers.keys().filter_map(|name| name.strip_prefix("task-")).map(str::to_owned).collect()
 }
 
 /// Name of the router for a task.

@@ -142,7 +142,15 @@ mod tests {
     fn published(revision: u64) -> Option<Arc<Published>> {
         let json = Bytes::from(format!("{{\"n\":{revision}}}"));
         let hash = "cafe".to_owned();
-        Some(Arc::new(Published { revision, hash, stamp: String::new(), json, servers_by_key: BTreeMap::new(), pages: BTreeMap::new() }))
+        Some(Arc::new(Published {
+            revision,
+            hash,
+            stamp: String::new(),
+            json,
+            servers_by_key: BTreeMap::new(),
+            entries: std::collections::BTreeSet::new(),
+            pages: BTreeMap::new(),
+        }))
     }
     fn config() -> ProviderConfig {
         ProviderConfig { hold_current: Duration::from_secs(5), hold_missing: Duration::from_secs(40) }

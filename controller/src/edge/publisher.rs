@@ -5,7 +5,7 @@
 //! there always is one: an input that fails later keeps its last value, and what is known to be gone
 //! still leaves. It does not serve the document; see [`super::provider`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::document::{DocumentOptions, render};
 use super::inputs::Inputs;
 use super::known_good::KnownGood;
+use super::nodes::NodeFiles;
 use super::responder::Pages;
 use super::{Backend, Check, EndpointTable};
 use crate::effects::{Effect, Effects, Injected, Kind};
@@ -46,6 +47,8 @@ pub struct Published {
     pub json: Bytes,
     /// Backends of each route, by its key.
     pub servers_by_key: BTreeMap<String, Vec<Backend>>,
+    /// Tasks that other nodes may connect to.
+    pub entries: BTreeSet<String>,
     /// Maintenance pages that are switched on, by route key.
     pub pages: Pages,
 }
@@ -60,6 +63,7 @@ impl Published {
             stamp: String::new(),
             json: Bytes::new(),
             servers_by_key: BTreeMap::new(),
+            entries: BTreeSet::new(),
             pages: Pages::new(),
         }
     }
@@ -70,6 +74,8 @@ impl Published {
 pub struct PublisherConfig {
     /// What is the same for all routes.
     pub document: DocumentOptions,
+    /// What this edge shows to those of other nodes, where that changes; it takes the place of what `document` says.
+    pub node: Option<watch::Receiver<Option<NodeFiles>>>,
     /// File of what the edge was last made from, in the data folder.
     pub known_good: Option<KnownGood>,
     /// Time between two reads of the routes when nobody asks for one.
@@ -87,6 +93,7 @@ impl Default for PublisherConfig {
     fn default() -> Self {
         Self {
             document: DocumentOptions::default(),
+            node: None,
             known_good: None,
             resync: Duration::from_secs(5),
             read_timeout: Duration::from_secs(5),
@@ -192,6 +199,7 @@ impl Publisher {
     async fn run(mut self, cancel: CancellationToken) {
         let mut endpoints = self.endpoints.clone();
         let kick = self.kick.clone();
+        let mut node = self.config.node.clone();
         loop {
             let now = Instant::now();
             if self.reads.is_empty() && now >= self.read_at {
@@ -213,6 +221,7 @@ impl Publisher {
                     }
                     self.want_render();
                 }
+                () = renewed(&mut node) => self.want_render(),
                 // Only between reads: what is written during a read may not be in it.
                 () = kick.notified(), if self.reads.is_empty() => self.read_at = Instant::now(),
                 Some(result) = self.reads.join_next() => {
@@ -295,6 +304,9 @@ impl Publisher {
             self.render_at = until;
             return;
         }
+        if let Some(node) = &self.config.node {
+            self.config.document.node.clone_from(&node.borrow());
+        }
         let rendered = match render(&inputs, &table, &self.config.document) {
             Ok(rendered) => rendered,
             Err(error) => return tracing::error!(%error, "the edge document could not be rendered; the last one stays"),
@@ -317,7 +329,8 @@ impl Publisher {
                 tracing::debug!(revision, bytes = json.len(), fresh = self.fresh, "publishing an edge document");
                 self.revision = revision;
                 let (hash, servers_by_key, pages) = (rendered.hash, rendered.servers_by_key, rendered.pages);
-                let published = Arc::new(Published { revision, hash, stamp, json, servers_by_key, pages });
+                let entries = rendered.entries;
+                let published = Arc::new(Published { revision, hash, stamp, json, servers_by_key, entries, pages });
                 let act = || {
                     self.sender.send_replace(Some(published.clone()));
                     std::future::ready(Ok::<_, Withheld>(()))
@@ -342,6 +355,16 @@ impl Publisher {
         let waiting = table.endpoints.values().any(|endpoint| endpoint.last_check == Check::Pending);
         if waiting && now < until { Err(Some(until)) } else { Ok(()) }
     }
+}
+
+/// Waits for other files; for ever where they do not change.
+async fn renewed(node: &mut Option<watch::Receiver<Option<NodeFiles>>>) {
+    if let Some(files) = node
+        && files.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Writes routes to the file as they change, one write after the other; a slow disk delays no route.

@@ -8,6 +8,7 @@
 //! by holding a record over an await of minutes and writing back what was computed from it; pass the
 //! version that was read (`resource_version`, `desired_version`), and the write notices.
 
+mod agents;
 mod app_change;
 mod app_write;
 mod apply;

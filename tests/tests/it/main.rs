@@ -21,6 +21,7 @@ mod history;
 mod layout;
 mod metrics;
 mod nodes;
+mod nodes_edge;
 mod ownership;
 mod restarts;
 mod resync;

@@ -3,22 +3,24 @@
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
 use api_types::Node;
+use api_types::api::{JoinTokenInfo, JoinTokenRequest};
 use api_types::kinds::node::Availability;
 use api_types::problem::ProblemKind;
 use api_types::selector::Selectable;
 use axum::Json;
+use axum::http::StatusCode;
 
 use crate::api::auth::{Administers, PlatformCtx, Reads};
-use crate::api::docs::{Examples, Tag, describe};
+use crate::api::docs::{Examples, Tag, answers, describe};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::examples;
-use crate::api::extract::{Name, NodeName, Params, excerpt};
+use crate::api::extract::{Name, NodeName, Params, TypedBody, excerpt};
 use crate::api::listing::{WatchParams, page_of_all};
 use crate::api::state::SharedCore;
 use crate::api::watch::{Listed, Resume};
 use crate::store::Watched;
 
-use super::WriteParams;
+use super::{Object, ObjectResult, WriteParams};
 
 pub(super) fn routes() -> ApiRouter<SharedCore> {
     ApiRouter::new()
@@ -33,6 +35,16 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
             "/v1/nodes/{name}",
             get_with(get, |op| {
                 describe(op, Tag::Platform, "getNode", "Get a node", "One machine, as last observed.").answer_example(200, examples::node())
+            }),
+        )
+        .api_route(
+            "/v1/join-tokens",
+            post_with(join_token, |op| {
+                let text = "A token with which `skyswarm agent` joins from a node of the Swarm, as often as wanted until it runs out. It holds \
+                            the digest of the platform's own authority, so that the agent knows the server. Shown this once.";
+                describe(answers(op, 201), Tag::Platform, "createJoinToken", "Make a token for nodes", text)
+                    .request_example(examples::join_token_request())
+                    .answer_example(201, examples::join_token())
             }),
         )
         .api_route(
@@ -81,6 +93,16 @@ async fn find<A>(ctx: &PlatformCtx<A>, name: &str) -> ApiResult<Node> {
         }
         (None, _) => Err(ApiError::not_found(format!("there is no node \"{}\"", excerpt(name)))),
     }
+}
+
+/// How long a token is good for when nobody says it.
+const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+async fn join_token(ctx: PlatformCtx<Administers>, TypedBody(request): TypedBody<JoinTokenRequest>) -> ObjectResult<JoinTokenInfo> {
+    let lifetime = request.expires_in.and_then(|lifetime| lifetime.chrono().to_std().ok()).unwrap_or(DAY);
+    let made = ctx.backend().join_token_create(lifetime, &ctx.caller.writes("join token", false)).await?;
+    let detail = "no server of this platform takes agents; start one with --agent-listen ADDR:PORT";
+    Ok(Object::with(StatusCode::CREATED, None, made.ok_or_else(|| ApiError::new(ProblemKind::Conflict, detail))?))
 }
 
 async fn drain(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
+use api_types::api::{ApplyResult, JoinTokenInfo, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
 use api_types::kinds::node::Availability;
 use api_types::token::TokenInfo;
@@ -155,6 +155,10 @@ impl Backend for Faulty {
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         self.store.node_list().await
+    }
+    async fn join_token_create(&self, lifetime: Duration, cx: &WriteContext) -> Read<Option<JoinTokenInfo>> {
+        self.gate().await?;
+        self.store.join_token_create(lifetime, cx).await
     }
     async fn node_ask(&self, id: &str, wanted: Availability, cx: &WriteContext) -> Write<()> {
         self.gate().await?;

@@ -19,6 +19,7 @@ fn body_for(method: &str, template: &str) -> Option<Value> {
         }
         ("PUT", "/v1/settings/{key}") => Some(json!({"value": "apps.example.com"})),
         ("POST", "/v1/orgs/{org}/apply" | "/v1/apply") => Some(json!({"items": []})),
+        ("POST", "/v1/join-tokens") => Some(json!({"expiresIn": "1h"})),
         ("POST", "/v1/tokens" | "/v1/orgs/{org}/tokens") => Some(json!({"name": "fresh", "role": "viewer"})),
         ("PATCH", "/v1/orgs/{org}/apps/{name}") => Some(json!({"spec": {"env": {"A": "1"}}})),
         ("PUT", path) if path.ends_with("/pause") => Some(json!({"for": "2h", "because": "we look"})),
@@ -42,6 +43,7 @@ fn needs(method: &str, template: &str) -> (u8, bool) {
         ("DELETE", "/v1/orgs/{org}") => (3, true),
         ("PUT", "/v1/orgs/{org}") => (3, false),
         (_, path) if path.starts_with("/v1/certificates") => (3, true),
+        (_, "/v1/join-tokens") => (3, true),
         (_, path) if path.contains("/tokens") => (3, path.starts_with("/v1/tokens")),
         (method, path) if path.starts_with("/v1/nodes") || path.starts_with("/v1/settings") => (if method == "GET" { 1 } else { 3 }, true),
         ("POST", path) if path.ends_with("/plan") => (1, false),

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::SharedEntropy;
+use crate::edge::nodes::NodeFiles;
 use crate::engines::traefik::leftover;
 use crate::telemetry;
 
@@ -52,8 +53,8 @@ pub(super) struct Orders {
     pub(super) folder: PathBuf,
     /// The engine.
     pub(super) docker_host: String,
-    /// The platform's key file.
-    pub(super) key_file: PathBuf,
+    /// The platform's key file; an agent has none.
+    pub(super) key_file: Option<PathBuf>,
     /// The proxy's program.
     pub(super) traefik_bin: Option<PathBuf>,
     /// Where apps are reached by HTTP.
@@ -68,6 +69,12 @@ pub(super) struct Orders {
     pub(super) provider: SocketAddr,
     /// Where the responder answers.
     pub(super) pages: SocketAddr,
+    /// Where edges of other nodes connect.
+    #[serde(default)]
+    pub(super) edge_nodes: Option<SocketAddr>,
+    /// What is shown to them.
+    #[serde(default)]
+    pub(super) node: Option<NodeFiles>,
     /// The internal token.
     #[serde(serialize_with = "exposed")]
     pub(super) token: SecretString,

@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -24,11 +25,16 @@ use tracing::{info, warn};
 use super::{Orders, PID_FILE, READY, STOP};
 use crate::boot::args::KeeperArgs;
 use crate::boot::edge::{Feed, FeedSources, document_options, known_good_file};
+use crate::boot::nodeview::{AssignedView, NoRoutes, kept_assignment};
+use crate::boot::others::kept;
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
+use crate::edge::document::DocumentOptions;
+use crate::edge::endpoints::{self, NodeView};
 use crate::edge::inputs::Inputs;
 use crate::edge::known_good::KnownGood;
 use crate::edge::publisher::{BoxError, RouteSource};
 use crate::effects::Effects;
+use crate::engines::swarm::SwarmEngine;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::traefik::{Traefik, TraefikConfig};
 
@@ -114,15 +120,28 @@ async fn server_end(input: &mut Input) -> End {
 /// Starts to serve the document where the server did.
 async fn take_over(orders: &Orders, clock: SharedClock, entropy: SharedEntropy, cancel: CancellationToken) -> anyhow::Result<Feed> {
     let engine = DockerSwarm::connect(&orders.docker_host, EngineOptions::default()).context("the engine's address")?;
-    let file = known_good_file(&orders.folder, &orders.key_file, entropy.clone())?;
+    let engine: Arc<dyn SwarmEngine> = Arc::new(engine);
+    let (view, routes): (Arc<dyn NodeView>, Arc<dyn RouteSource>) = match &orders.key_file {
+        Some(key_file) => {
+            let file = known_good_file(&orders.folder, key_file, entropy.clone())?;
+            (endpoints::of_engine(engine), Arc::new(LastKnown(file)))
+        }
+        // An agent's: the engine knows of containers only, and no client's request enters.
+        None => {
+            let (_, assignment) = watch::channel(kept_assignment(&orders.folder));
+            (Arc::new(AssignedView { engine, assignment, stirred: Arc::default() }), Arc::new(NoRoutes))
+        }
+    };
     let sources = FeedSources {
-        engine: Arc::new(engine),
+        view,
         clock,
         entropy,
-        routes: Arc::new(LastKnown(file)),
-        document: document_options(orders.edge_https, orders.pages),
+        routes,
+        document: DocumentOptions { node: orders.node.clone(), ..document_options(orders.edge_https, orders.pages) },
         known_good: None,
         effects: Effects::none(),
+        node: None,
+        others: kept(&orders.folder),
     };
     let (provider, pages) = (bind(orders.provider).await, bind(orders.pages).await);
     Ok(Feed::start(sources, provider, pages, &orders.token, &cancel))
@@ -161,6 +180,7 @@ fn traefik_config(orders: &Orders) -> TraefikConfig {
         binary: orders.traefik_bin.clone(),
         edge_https: orders.edge_https,
         edge_probe: Some(orders.probe),
+        edge_nodes: orders.edge_nodes,
         ..TraefikConfig::new(
             orders.folder.clone(),
             orders.edge_http,

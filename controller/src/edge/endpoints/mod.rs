@@ -28,6 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use targets::target_of;
+
 use super::EndpointTable;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::engines::swarm::{EngineHint, EngineResult, SwarmEngine, Task};
@@ -102,6 +104,11 @@ pub struct Endpoints {
     pub table: watch::Receiver<Arc<EndpointTable>>,
     /// Ends after the token that was given to [`spawn`] is cancelled.
     pub task: JoinHandle<()>,
+}
+
+/// The tasks of a manager's engine, which knows all, with the addresses of its own node.
+pub fn of_engine(engine: Arc<dyn SwarmEngine>) -> Arc<dyn NodeView> {
+    Arc::new(EngineView(engine))
 }
 
 /// Starts to keep the table of this node's endpoints.

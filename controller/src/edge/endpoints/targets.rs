@@ -59,6 +59,11 @@ fn shared_addresses(gateways: &BTreeMap<String, IpAddr>) -> BTreeSet<IpAddr> {
     gateways.values().filter(|address| !seen.insert(**address)).copied().collect()
 }
 
+/// What a task that is wanted and runs is checked as, at an address of its node.
+pub fn target_of(task: &Task, address: IpAddr) -> Option<Target> {
+    if task.is_running() && !task.container_id.is_empty() { target(task, address) } else { None }
+}
+
 fn target(task: &Task, address: IpAddr) -> Option<Target> {
     let label = |key: &str| task.container_labels.get(key);
     let port: u16 = label(labels::PORT)?.parse().ok().filter(|port| *port != 0)?;

@@ -12,6 +12,7 @@ use super::names;
 use crate::edge::{EndpointTable, Route, RouteFacts, route_key};
 use crate::engines::swarm::{EngineError, EngineResult, Service, SwarmEngine, Task, labels};
 use crate::engines::traefik::ProxyApi;
+use crate::fleet::hub::Fleet;
 use crate::plan::Fact;
 
 /// Exit code of what SIGKILL ended, which is how the kernel ends what is out of memory.
@@ -28,6 +29,8 @@ pub struct Observer {
     pub proxy: Arc<dyn ProxyApi>,
     /// Which tasks answer.
     pub endpoints: watch::Receiver<Arc<EndpointTable>>,
+    /// What agents know of containers on other nodes.
+    pub fleet: Option<Fleet>,
     /// Host names of nodes by id, refreshed by the node controller; for messages only.
     pub nodes: Arc<RwLock<HashMap<String, String>>>,
 }
@@ -103,14 +106,19 @@ impl Observer {
         if ids.is_empty() { Ok(Vec::new()) } else { self.engine.task_list(&ids).await }
     }
 
-    /// Which of the tasks that were killed ran out of memory, as far as this engine knows. Not knowing is no failure: the
+    /// Which of the tasks that were killed ran out of memory, as far as this engine and the agents know. Not knowing is no failure: the
     /// container may be on another node.
     async fn out_of_memory(&self, tasks: &[Task]) -> BTreeSet<String> {
         let mut killed: Vec<&Task> =
             tasks.iter().filter(|task| task.exit_code == Some(KILLED) && !task.container_id.is_empty() && !task.is_live()).collect();
         killed.sort_by_key(|task| std::cmp::Reverse(task.state_since));
         let mut found = BTreeSet::new();
+        let elsewhere = self.fleet.as_ref().map(Fleet::out_of_memory).unwrap_or_default();
         for task in killed.into_iter().take(MOST_KILLED) {
+            if elsewhere.contains(&task.container_id) {
+                found.insert(task.id.clone());
+                continue;
+            }
             match self.engine.ran_out_of_memory(&task.container_id).await {
                 Ok(Some(true)) => {
                     found.insert(task.id.clone());
