@@ -22,6 +22,7 @@ mod docs;
 pub mod error;
 mod examples;
 mod extract;
+pub mod health;
 pub mod insight;
 mod layers;
 mod listing;
@@ -48,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 pub use metrics::ApiMetrics;
 pub use serve::serve;
 pub use state::{
-    Adoptable, ApiState, DraftQuery, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
+    Adoptable, ApiState, ControllerWatch, DraftQuery, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
     UsageSource,
 };
 

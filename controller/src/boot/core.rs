@@ -30,6 +30,8 @@ const FIRST_ORG: &str = "default";
 pub(super) struct Core {
     /// This process among all that ever ran, a restarted one being another. It holds leases and heartbeats.
     pub(super) id: String,
+    /// Where it runs, as a part of `id`: see [`DataDir::place`].
+    pub(super) place: String,
     /// Name of this machine.
     pub(super) host: String,
     pub(super) store: Store,
@@ -41,7 +43,7 @@ pub(super) struct Core {
 
 impl Core {
     /// Connects, migrates, opens the keys and reads the settings.
-    pub(super) async fn open(url: &SecretString, key_file: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn open(url: &SecretString, key_file: &Path, place: String) -> anyhow::Result<Self> {
         let (clock, entropy): (SharedClock, SharedEntropy) = (SystemClock::shared(), Arc::new(SystemEntropy));
         let store = connect(url, &clock, &entropy).await.context("the database cannot be used")?;
         store.migrate().await.context("the database cannot be used")?;
@@ -49,10 +51,10 @@ impl Core {
         let settings = store.settings_snapshot().await.context("settings cannot be read")?;
         let (settings, _) = watch::channel(Arc::new(settings));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-        let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
+        let id = format!("{host}-{}-{place}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
-        Ok(Self { id, host, store, clock, entropy, metrics, settings })
+        Ok(Self { id, place, host, store, clock, entropy, metrics, settings })
     }
 
     /// The settings, as they are now and change.

@@ -68,6 +68,7 @@ pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heads::AppHead;
 pub use heartbeats::HEARTBEAT_EVERY;
+pub use leases::{LeaseAnswer, LeaseClaim};
 pub use pause::Pause;
 pub use rollback::Restored;
 pub use select::ListQuery;

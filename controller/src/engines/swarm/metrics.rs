@@ -89,6 +89,7 @@ fn result_of<T>(result: &EngineResult<T>) -> &'static str {
         Err(EngineError::Invalid { .. }) => "invalid",
         Err(EngineError::NotManager { .. }) => "not_manager",
         Err(EngineError::Unreachable { .. }) => "unreachable",
+        Err(EngineError::NotLeading { .. }) => "not_leading",
         Err(EngineError::Denied { .. }) => "denied",
         Err(EngineError::Other { .. }) => "other",
     }

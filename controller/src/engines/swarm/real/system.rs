@@ -2,7 +2,7 @@
 
 use bollard::models;
 
-use super::{Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
+use super::{within, Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
 use crate::engines::swarm::convert;
 
 impl DockerSwarm {
@@ -50,7 +50,9 @@ impl DockerSwarm {
             subnet_size: (init.subnet_size > 0).then_some(init.subnet_size),
             ..Default::default()
         };
-        self.write(Call::SwarmInit, &Target::of("Swarm"), self.docker().init_swarm(request)).await.map(|_| ())
+        let (target, options) = (Target::of("Swarm"), &self.inner.options);
+        let answer = within(&target, options.write_deadline, self.docker().init_swarm(request));
+        options.metrics.count(Call::SwarmInit, answer).await.map(drop)
     }
 
     pub(super) async fn nodes(&self) -> EngineResult<Vec<SwarmNode>> {
