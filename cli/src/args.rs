@@ -169,6 +169,22 @@ pub enum Command {
     Schemas(cmd::schemas::Args),
 }
 
+impl Command {
+    /// Whether the verb may have the server do something.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Apply(_) | Self::Rollback(_) | Self::Retry(_) | Self::Edit(_) | Self::Scale(_) | Self::Set(_) | Self::Unset(_) => true,
+            Self::Restart(_) | Self::Stop(_) | Self::Start(_) | Self::Pause(_) | Self::Resume(_) | Self::Delete(_) => true,
+            Self::Create(_) | Self::Settings(_) | Self::Tokens(_) | Self::Orgs(_) => true,
+            Self::Plan(_) | Self::Diff(_) | Self::History(_) | Self::Show(_) | Self::Get(_) | Self::Describe(_) => false,
+            Self::Explain(_) | Self::Why(_) | Self::Status(_) | Self::Drift(_) | Self::Logs(_) | Self::Top(_) | Self::Open(_) => false,
+            Self::Events(_) | Self::Wait(_) | Self::Import(_) | Self::Adopt(_) | Self::Login(_) | Self::Logout(_) => false,
+            Self::Contexts(_) | Self::Whoami(_) | Self::Version(_) | Self::Completion(_) | Self::Man(_) => false,
+            Self::Reference(_) | Self::Schemas(_) => false,
+        }
+    }
+}
+
 /// Flags of verbs that wait.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
@@ -199,9 +215,32 @@ mod tests {
     fn the_grammar_holds_together_and_every_verb_has_examples() {
         let command = Cli::command();
         command.clone().debug_assert();
+        let mut verbs = Vec::new();
+        collect("skyctl", &command, &mut verbs);
+        assert!(verbs.len() > 50, "{}", verbs.len());
+        let mut wrong = Vec::new();
+        for (name, help) in verbs {
+            let examples: Vec<&str> = help.lines().map(str::trim_start).filter(|line| line.starts_with(&format!("{name} "))).collect();
+            if !help.contains("Examples:") || examples.is_empty() && !help.lines().any(|line| line.trim() == name) {
+                wrong.push(format!("{name} has no examples"));
+            }
+            for example in examples {
+                // What is said of it comes after two spaces; what the shell does with it after its signs.
+                let line = [" | ", " ||", " >", " <", "; ", "  "].iter().fold(example, |line, end| line.split(end).next().unwrap_or(line));
+                let words = shlex::split(line).unwrap_or_default();
+                if let Err(error) = Cli::command().try_get_matches_from(words) {
+                    wrong.push(format!("{example}: {error}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    fn collect(path: &str, command: &clap::Command, verbs: &mut Vec<(String, String)>) {
         for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-            let plain = ["whoami", "version"].contains(&verb.get_name());
-            assert!(plain || verb.get_after_help().is_some(), "{} has no examples", verb.get_name());
+            let name = format!("{path} {}", verb.get_name());
+            collect(&name, verb, verbs);
+            verbs.push((name, verb.get_after_help().map(ToString::to_string).unwrap_or_default()));
         }
     }
 }

@@ -11,6 +11,7 @@ mod context;
 mod errors;
 mod input;
 mod interrupt;
+mod live;
 mod manifest;
 mod moment;
 mod output;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let changes = cli.command.changes();
     let code = runtime.block_on(async {
         tokio::select! {
             result = cmd::run(cli) => match result {
@@ -51,7 +53,8 @@ fn main() -> ExitCode {
                 }
             },
             () = interrupt::interrupted() => {
-                output::note("\ninterrupted; what was sent to the server goes on there\n");
+                // Who only looked has nothing that could go on.
+                output::note(if changes { "\ninterrupted; what was sent to the server goes on there\n" } else { "\n" });
                 130
             }
         }

@@ -3,6 +3,7 @@
 //! Requests are never repeated here: what may be repeated, and how long, is for each command to say.
 
 pub mod routes;
+mod sse;
 mod stream;
 
 #[cfg(test)]
@@ -18,6 +19,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
+
+pub use sse::Messages;
 
 use crate::context::Target;
 use crate::errors::{CliError, Result};

@@ -13,6 +13,11 @@ const EXAMPLES: &str = "\
 Examples:
   skyctl create org acme --display-name \"Acme Ltd.\"";
 
+const ORG_EXAMPLES: &str = "\
+Examples:
+  skyctl create org acme
+  skyctl create org acme --display-name \"Acme Ltd.\"";
+
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -24,7 +29,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// An organization
-    #[command(visible_alias = "organization")]
+    #[command(visible_alias = "organization", after_help = ORG_EXAMPLES)]
     Org {
         /// Its name
         name: OrgName,

@@ -1,19 +1,22 @@
 //! `skyctl events`
 
-use api_types::Kind;
 use api_types::api::List;
 use api_types::event::Event;
+use api_types::{Kind, OrgName};
 
 use super::Session;
+use super::get::Shape;
 use crate::client::routes;
 use crate::errors::Result;
-use crate::output::TextFormat;
+use crate::live::{Look, Show, Source, Watch};
+use crate::output::{Format, TextFormat};
 use crate::{clock, output, resource};
 
 const EXAMPLES: &str = "\
 Examples:
   skyctl events              of the whole organization
   skyctl events app/shop     of one app
+  skyctl events -w           and every new one from now on, until Ctrl-C
   skyctl events -o json      for programs";
 
 /// Arguments of `events`.
@@ -29,6 +32,9 @@ pub struct Args {
     /// Form of the output
     #[arg(short = 'o', long = "output", value_enum, default_value_t = TextFormat::Text)]
     pub output: TextFormat,
+    /// Go on with new events until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// Runs the verb.
@@ -38,6 +44,9 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result<()> {
     let org = session.org().await?;
     let query = [("limit", args.limit.to_string())];
+    if args.watch {
+        return watch(session, &args, &org, query.to_vec()).await;
+    }
     let events: List<Event> = match &args.name {
         None => session.client.get(&routes::events(&org), &query).await?,
         Some(word) => {
@@ -56,4 +65,31 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
         return Ok(());
     }
     output::print(&output::kinds::table(&events.items, clock::now(), output::kinds::Columns::USUAL))
+}
+
+/// The last events, then every new one.
+async fn watch(session: &Session, args: &Args, org: &OrgName, query: Vec<(&'static str, String)>) -> Result<()> {
+    let path = match &args.name {
+        None => routes::events(org),
+        Some(word) => {
+            let name = resource::app(word)?;
+            session.object(Kind::App, org, &name).await?;
+            routes::app(org, &name, "events")
+        }
+    };
+    let format = match args.output {
+        TextFormat::Text => Format::Table,
+        TextFormat::Json => Format::Json,
+        TextFormat::Yaml => Format::Yaml,
+    };
+    let look = Look::of_events(format);
+    let watch = Watch {
+        sources: vec![Source { path, query }],
+        look,
+        show: Show::new(look, Shape::new(format, false), false, false),
+        only_changes: false,
+        order: &|_| Ok(()),
+        nothing: Some("nothing happened yet\n".to_owned()).filter(|_| format == Format::Table),
+    };
+    watch.run(&session.client).await
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Session, items, typed};
 use crate::client::routes;
 use crate::errors::{CliError, Result};
+use crate::live::{Change, Look, Show, Source, Watch, Word};
 use crate::output::kinds::{Columns, Tabular, table};
 use crate::output::{self, Format};
 use crate::resource;
@@ -24,6 +25,8 @@ Examples:
   skyctl get apps -l team=core,tier!=batch
   skyctl get apps --field-selector status.ready=False    those that do not serve
   skyctl get nodes -o json
+  skyctl get apps -w                                     and every change from now on, until Ctrl-C
+  skyctl get app shop --watch-only -o json               only changes, one JSON document a line
   skyctl get apps -o name | xargs -n1 skyctl restart     for scripts";
 
 /// Arguments of `get`.
@@ -51,13 +54,38 @@ pub struct Args {
     /// Rows only
     #[arg(long)]
     pub no_headers: bool,
+    /// What there is, then every change, until Ctrl-C. Of apps, domains, nodes and events
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only changes from now on, not what there is
+    #[arg(long)]
+    pub watch_only: bool,
+    /// With -w: say of each object whether it was ADDED, MODIFIED or DELETED
+    #[arg(long)]
+    pub output_watch_events: bool,
 }
 
 impl Args {
     /// All objects of a kind.
     pub fn of_kind(kind: Kind, output: Format) -> Self {
         let what = vec![kind.plural().to_owned()];
-        Self { what, output, selector: None, field_selector: None, all_orgs: false, sort_by: None, no_headers: false }
+        Self {
+            what,
+            output,
+            selector: None,
+            field_selector: None,
+            all_orgs: false,
+            sort_by: None,
+            no_headers: false,
+            watch: false,
+            watch_only: false,
+            output_watch_events: false,
+        }
+    }
+
+    /// Whether the list goes on.
+    fn watches(&self) -> bool {
+        self.watch || self.watch_only
     }
 
     fn query(&self) -> Vec<(&'static str, String)> {
@@ -71,12 +99,19 @@ impl Args {
 /// # Errors
 /// See [`crate::errors::CliError`].
 pub async fn run(session: &Session, args: Args) -> Result<()> {
+    if args.output_watch_events && !args.watches() {
+        return Err(CliError::Usage("--output-watch-events goes with -w or --watch-only".to_owned()));
+    }
     let shape = Shape { format: args.output, single: false, orgs: args.all_orgs, headings: !args.no_headers };
     if let [word] = args.what.as_slice()
         && ["events", "event", "ev"].contains(&word.to_ascii_lowercase().as_str())
     {
         if args.all_orgs {
             return Err(CliError::Usage("events are shown of one organization; name it with --org".to_owned()));
+        }
+        if args.watches() {
+            let source = Source { path: routes::events(&session.org().await?), query: args.query() };
+            return follow(session, &args, vec![source], (Look::of_events(args.output), shape), None).await;
         }
         let mut list: Vec<Value> =
             items(&session.client.get(&routes::events(&session.org().await?), &args.query()).await?).cloned().collect();
@@ -86,6 +121,9 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     let (kind, names) = resource::selection(&args.what)?;
     if !names.is_empty() && (args.all_orgs || !args.query().is_empty()) {
         return Err(CliError::Usage("a name and -A, -l or --field-selector exclude each other".to_owned()));
+    }
+    if args.watches() {
+        return watch(session, &args, kind, &names).await;
     }
     let mut list = Vec::new();
     let orgs = orgs(session, kind, args.all_orgs).await?;
@@ -100,6 +138,50 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
     }
     let shape = Shape { single: names.len() == 1, orgs: args.all_orgs && kind.is_namespaced(), ..shape };
     output::print(&rendered(kind, &list, shape)?)
+}
+
+/// Objects of a kind as they are, then as they change.
+async fn watch(session: &Session, args: &Args, kind: Kind, names: &[String]) -> Result<()> {
+    let Some(look) = Look::of_kind(kind, args.output) else {
+        return Err(CliError::Usage(format!("{} cannot be watched; apps, domains, nodes and events can", kind.plural())));
+    };
+    let mut query = args.query();
+    let orgs = orgs(session, kind, args.all_orgs).await?;
+    match names {
+        [] => {}
+        [name] => {
+            // A name that does not exist is a slip rather than something to wait for.
+            for org in &orgs {
+                session.object(kind, org, name).await?;
+            }
+            query.push(("fieldSelector", format!("metadata.name={name}")));
+        }
+        _ => return Err(CliError::Usage("-w takes one name, or none; -l selects several objects".to_owned())),
+    }
+    let sources = orgs.iter().map(|org| Source { path: routes::list(kind, org), query: query.clone() }).collect();
+    let which = if args.query().is_empty() { "" } else { " that match" };
+    let nothing = format!("there are no {}{which}{} yet\n", kind.plural(), place(kind, &orgs, args.all_orgs));
+    let shape = Shape { format: args.output, single: false, orgs: args.all_orgs && kind.is_namespaced(), headings: !args.no_headers };
+    follow(session, args, sources, (look, shape), Some(nothing)).await
+}
+
+async fn follow(session: &Session, args: &Args, sources: Vec<Source>, (look, shape): (Look, Shape), nothing: Option<String>) -> Result<()> {
+    let key = args.sort_by.as_ref();
+    let order = |all: &mut Vec<Change>| -> Result<()> {
+        let mut list: Vec<Value> = std::mem::take(all).into_iter().map(|change| change.object).collect();
+        sorted(&mut list, key)?;
+        all.extend(list.into_iter().map(|object| Change { word: Word::Added, object }));
+        Ok(())
+    };
+    let watch = Watch {
+        sources,
+        look,
+        show: Show::new(look, shape, args.output_watch_events, !args.query().is_empty()),
+        only_changes: args.watch_only,
+        order: &order,
+        nothing: nothing.filter(|_| matches!(args.output, Format::Table | Format::Wide)),
+    };
+    watch.run(&session.client).await
 }
 
 fn place(kind: Kind, orgs: &[OrgName], all: bool) -> String {
@@ -187,7 +269,8 @@ fn text_of<T: Tabular + DeserializeOwned>(list: &[Value], shape: Shape) -> Resul
     }
 }
 
-fn name_of(object: &Value) -> String {
+/// `kind/name` and a line end.
+pub fn name_of(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let kind = text("/kind").unwrap_or_default().to_lowercase();
     // Events have their object's name where objects have metadata.

@@ -18,6 +18,27 @@ Examples:
   skyctl settings set edge.default_domain apps.example.com
   skyctl settings reset edge.default_domain";
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  skyctl settings list
+  skyctl settings list -o wide      with types, defaults and what each is for";
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  skyctl settings get edge.default_domain
+  skyctl settings get edge.default_domain -o wide      and what it is for";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  skyctl settings set edge.default_domain apps.example.com
+  skyctl settings set edge.certificate_warning 20d
+
+A value of the wrong type is refused, and the setting stays as it is.";
+
+const RESET_EXAMPLES: &str = "\
+Examples:
+  skyctl settings reset edge.default_domain";
+
 /// Arguments of `settings`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -29,12 +50,14 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Show all settings
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         /// Form of the answer
         #[arg(short, long, value_name = "FORM", default_value = "table")]
         output: Format,
     },
     /// Show one setting's value; -o wide explains it
+    #[command(after_help = GET_EXAMPLES)]
     Get {
         /// Key
         #[arg(value_name = "SETTING")]
@@ -44,6 +67,7 @@ enum What {
         output: Option<Format>,
     },
     /// Change a setting
+    #[command(after_help = SET_EXAMPLES)]
     Set {
         /// Key
         #[arg(value_name = "SETTING")]
@@ -53,6 +77,7 @@ enum What {
         value: String,
     },
     /// Go back to the default
+    #[command(after_help = RESET_EXAMPLES)]
     Reset {
         /// Key
         #[arg(value_name = "SETTING")]

@@ -5,18 +5,32 @@ use api_types::api::WhoAmI;
 use super::Session;
 use crate::client::routes;
 use crate::errors::Result;
-use crate::output;
+use crate::output::{self, TextFormat};
 
-/// Arguments of `whoami`: none.
+const EXAMPLES: &str = "\
+Examples:
+  skyctl whoami
+  skyctl whoami --context production
+  skyctl whoami -o json      for programs";
+
+/// Arguments of `whoami`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Form of the output
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = TextFormat::Text)]
+    pub output: TextFormat,
+}
 
 /// Runs the verb.
 ///
 /// # Errors
 /// See [`crate::errors::CliError`].
-pub async fn run(session: &Session, _: Args) -> Result<()> {
+pub async fn run(session: &Session, args: Args) -> Result<()> {
     let whoami: WhoAmI = session.client.get(routes::WHOAMI, &[]).await?;
+    if let Some(text) = args.output.render(&whoami)? {
+        return output::print(&text);
+    }
     output::line(&sentence(&whoami, &session.client.url()))
 }
 

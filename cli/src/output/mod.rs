@@ -12,10 +12,13 @@ pub mod why;
 mod tests;
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use serde_json::Value;
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Sender;
 
 pub use age::age;
 pub use table::Table;
@@ -100,6 +103,18 @@ pub fn line(text: &str) -> Result<()> {
 /// Writes to the standard error. Nothing can be done when that fails.
 pub fn note(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Ends when nobody can read the standard output any more. A pipe says so by itself; a file never does.
+pub async fn closed() {
+    // Only asked whether it is broken: making it non-blocking would do so to everybody who shares it.
+    let out = std::io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);
+    if let Ok(out) = out
+        && out.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Whether a person watches the output.

@@ -35,13 +35,28 @@ impl Table {
 
     /// The table as text with colours, each line indented.
     pub fn render(&self, indent: usize) -> String {
+        self.lines(indent, &self.widths())
+    }
+
+    /// The rows as they go on below others: columns as wide as theirs, or wider from here on.
+    pub fn render_below(&self, above: &mut Vec<usize>) -> String {
+        let own = self.widths();
+        above.resize(above.len().max(own.len()), 0);
+        above.iter_mut().zip(own).for_each(|(above, own)| *above = own.max(*above));
+        self.lines(0, above)
+    }
+
+    fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |n: usize| self.rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.text.chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        (0..columns).map(width).collect()
+    }
+
+    fn lines(&self, indent: usize, widths: &[usize]) -> String {
         let mut out = String::new();
         for row in &self.rows {
             out.push_str(&" ".repeat(indent));
-            for (n, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            for (n, (cell, width)) in row.iter().zip(widths).enumerate() {
                 out.push_str(&super::paint(cell.style, &cell.text));
                 // No spaces at the end of a line.
                 if n + 1 < row.len() {

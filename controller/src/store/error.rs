@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use api_types::FieldError;
 use api_types::why::Case;
 
+use crate::effects::{Effect, Injected};
 use crate::keyring::KeyringError;
 
 /// A store call that failed for a reason that is not the caller's input.
@@ -45,6 +46,14 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is one that this program may not work on.
+    #[error("the database is for releases that know migration {oldest}, and this one knows them up to {known}; run the newer release")]
+    Outdated {
+        /// The oldest migration that a program must know.
+        oldest: i64,
+        /// The newest that this one knows.
+        known: i64,
+    },
     /// Any other answer of PostgreSQL.
     #[error("{what} failed")]
     Query {
@@ -93,6 +102,18 @@ impl StoreError {
     fn sqlstate(&self) -> Option<String> {
         let source = self.source()?.downcast_ref::<sqlx::Error>()?;
         source.as_database_error()?.code().map(|code| code.into_owned())
+    }
+}
+
+impl Injected for StoreError {
+    fn lost(_: &Effect) -> Self {
+        Self::deadline("an injected fault")
+    }
+    fn refused(_: &Effect) -> Self {
+        Self::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+    fn half(_: &Effect) -> Self {
+        Self::Unavailable(sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()))
     }
 }
 

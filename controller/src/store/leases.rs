@@ -75,43 +75,45 @@ impl Store {
     /// ran at the claim's place, and gives it a new epoch.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// `Outdated` when the schema is for newer programs only; else see [`StoreError`].
     pub async fn lease_acquire(&self, claim: &LeaseClaim<'_>) -> Result<LeaseAnswer, StoreError> {
         let what = "acquiring a lease";
         // clock_timestamp(), not now(): the statement may have waited for the row. Every update gives the row another
         // xmin, and nothing else does, so a renewal shows in the mark whatever the clocks say.
         let sql = "WITH taken AS ( \
                      INSERT INTO leases AS l (name, holder, epoch, expires_at) \
-                     VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3)) \
+                     SELECT $1, $2, 1, clock_timestamp() + make_interval(secs => $3) FROM schema_floor WHERE oldest <= $6 \
                      ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = l.epoch + 1, \
                        expires_at = clock_timestamp() + make_interval(secs => $3) \
                      WHERE l.holder IN ('', excluded.holder) OR l.epoch || '.' || l.xmin = $4 \
                        OR ($5 <> '' AND l.holder LIKE '%-' || $5 || '-%') \
                      RETURNING l.epoch) \
-                   SELECT epoch, '' AS mark FROM taken UNION ALL \
-                   SELECT NULL, l.epoch || '.' || l.xmin FROM leases l WHERE l.name = $1 AND NOT EXISTS (SELECT FROM taken)";
+                   SELECT f.oldest, t.epoch, CASE WHEN t.epoch IS NULL THEN l.epoch || '.' || l.xmin END AS mark \
+                   FROM schema_floor f LEFT JOIN taken t ON true LEFT JOIN leases l ON l.name = $1";
+        let known = super::connect::newest_migration(self);
         bounded(what, async {
-            let answer: Option<(Option<i64>, String)> = sqlx::query_as(sql)
+            let answer: (i64, Option<i64>, Option<String>) = sqlx::query_as(sql)
                 .bind(claim.name)
                 .bind(claim.holder)
                 .bind(claim.ttl.as_secs_f64())
                 .bind(claim.dead)
                 .bind(claim.place)
-                .fetch_optional(self.pool())
+                .bind(known)
+                .fetch_one(self.pool())
                 .await
                 .map_err(StoreError::on(what))?;
-            Ok(match answer {
-                Some((Some(epoch), _)) => LeaseAnswer::Ours(epoch),
-                Some((None, mark)) => LeaseAnswer::Theirs(mark),
-                // Somebody made the row meanwhile, and this statement does not see it yet.
-                None => LeaseAnswer::Theirs(String::new()),
-            })
+            match answer {
+                (oldest, ..) if oldest > known => Err(StoreError::Outdated { oldest, known }),
+                (_, Some(epoch), _) => Ok(LeaseAnswer::Ours(epoch)),
+                // Without a mark somebody made the row meanwhile, and this statement does not see it yet.
+                (_, None, mark) => Ok(LeaseAnswer::Theirs(mark.unwrap_or_default())),
+            }
         })
         .await
     }
 
     /// Prolongs a lease; `false` when it is no longer ours. A lease that was not renewed for long but that nobody
-    /// took is ours still: its epoch is the current one.
+    /// took is ours still: its epoch is the current one. One that the schema is too new for does not keep it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -120,12 +122,13 @@ impl Store {
         bounded(what, async {
             sqlx::query(
                 "UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $4) \
-                 WHERE name = $1 AND holder = $2 AND epoch = $3",
+                 WHERE name = $1 AND holder = $2 AND epoch = $3 AND (SELECT oldest FROM schema_floor) <= $5",
             )
             .bind(name)
             .bind(holder)
             .bind(epoch)
             .bind(ttl.as_secs_f64())
+            .bind(super::connect::newest_migration(self))
             .execute(self.pool())
             .await
             .map(|done| done.rows_affected() == 1)

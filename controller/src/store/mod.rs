@@ -278,6 +278,8 @@ struct Inner {
     clock: SharedClock,
     entropy: SharedEntropy,
     keyring: OnceLock<Keyring>,
+    /// The newest migration that this process knows, once it migrated.
+    knows: OnceLock<i64>,
 }
 
 impl fmt::Debug for Store {

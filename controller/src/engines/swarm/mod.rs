@@ -10,6 +10,7 @@ mod convert;
 mod extras;
 pub mod fake;
 mod foreign;
+mod injected;
 pub mod metrics;
 pub mod real;
 
@@ -26,6 +27,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use foreign::{ForeignHealth, ForeignPort, ForeignService, STACK_LABEL, ServiceSelection};
+pub use injected::InjectedSwarm;
 
 /// How a call to the engine failed.
 #[derive(Debug, Clone, thiserror::Error)]

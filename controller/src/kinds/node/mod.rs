@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 
 use crate::clock::SharedClock;
+use crate::effects::{Effects, Kind};
 use crate::engines::swarm::SwarmEngine;
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
 use crate::store::{Store, StoreError};
@@ -21,6 +22,8 @@ pub struct NodeReconciler {
     pub engine: Arc<dyn SwarmEngine>,
     /// The database.
     pub store: Store,
+    /// What writes pass through.
+    pub effects: Effects,
     /// Time.
     pub clock: SharedClock,
     /// Host names by id, for the messages of other kinds.
@@ -47,7 +50,8 @@ impl Reconciler for NodeReconciler {
             Err(error) => return Outcome::failed(Class::Transient, error),
         };
         let rows: Vec<_> = nodes.iter().map(|found| node(found, &previous, self.clock.now())).collect();
-        match self.store.node_replace_all(&rows, run.epoch).await {
+        let act = || self.store.node_replace_all(&rows, run.epoch);
+        match self.effects.run(Kind::NodesPut, "swarm", act).await {
             Ok(()) => Outcome::done(),
             Err(StoreError::Deposed) => Outcome::failed(Class::Cancelled, StoreError::Deposed),
             Err(error) => Outcome::failed(Class::Transient, error),

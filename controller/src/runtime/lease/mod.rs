@@ -162,10 +162,11 @@ impl<S: LeaseStore> Elector<S> {
     pub async fn run(self, shutdown: CancellationToken) {
         let ttl = self.options.ttl;
         let mut watched: Option<Watched> = None;
+        let mut failing = None;
         while !shutdown.is_cancelled() {
             let sent = self.clock.monotonic();
             let dead = watched.as_ref().filter(|watched| sent >= watched.since + ttl).map(|watched| &watched.mark);
-            match self.acquire(dead).await {
+            match self.acquire(dead, &mut failing).await {
                 Some(Asked::Ours { epoch }) => {
                     watched = None;
                     self.lead(epoch, sent, &shutdown).await;
@@ -185,19 +186,22 @@ impl<S: LeaseStore> Elector<S> {
         }
     }
 
-    async fn acquire(&self, dead: Option<&Mark>) -> Option<Asked> {
+    /// Asks for the lease. Why that failed is logged when it differs from why it failed the last time.
+    async fn acquire(&self, dead: Option<&Mark>, failing: &mut Option<String>) -> Option<Asked> {
         let ElectorOptions { name, ttl, .. } = &self.options;
-        match timeout(*ttl / 4, self.store.acquire(&self.options, dead)).await {
-            Ok(Ok(asked)) => Some(asked),
-            Ok(Err(error)) => {
-                tracing::warn!(lease = %name, error = %super::reconciler::chain(&*error), "the lease could not be asked for");
-                None
+        let error = match timeout(*ttl / 4, self.store.acquire(&self.options, dead)).await {
+            Ok(Ok(asked)) => {
+                *failing = None;
+                return Some(asked);
             }
-            Err(_) => {
-                tracing::warn!(lease = %name, "the lease could not be asked for in time");
-                None
-            }
+            Ok(Err(error)) => super::reconciler::chain(&*error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if failing.as_ref() != Some(&error) {
+            tracing::warn!(lease = %name, %error, "the lease could not be asked for");
+            *failing = Some(error);
         }
+        None
     }
 
     /// Leads from an acquisition sent at a time until the lease is lost or the process stops.
