@@ -3,9 +3,11 @@
 pub mod backends;
 pub mod bench;
 pub mod certs;
+pub mod controllers;
 pub mod dockerd;
 pub mod edge;
 pub mod engine;
+pub mod faults;
 pub mod foreign;
 pub mod inspect;
 pub mod load;

@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub(super) place: String,
     /// Name of this machine.
     pub(super) host: String,
+    /// Where the database is, for the keeper of the edge.
+    pub(super) database_url: SecretString,
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
@@ -57,7 +59,7 @@ impl Core {
         let id = format!("{host}-{}-{place}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
-        Ok(Self { id, place, host, store, clock, entropy, metrics, settings, effects: effects()? })
+        Ok(Self { id, place, host, database_url: url.clone(), store, clock, entropy, metrics, settings, effects: effects()? })
     }
 
     /// The settings, as they are now and change.
