@@ -117,9 +117,11 @@ impl SwarmEngine for FakeSwarm {
         })
     }
 
-    async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>> {
+    async fn network_list(&self, name: &str) -> EngineResult<Vec<Network>> {
         self.call("network_list", |state| {
-            let listed = state.networks.values().filter(|network| is_listed(&network.name, &network.labels, prefix));
+            let is_meant =
+                |network: &&Network| is_listed(&network.name, &network.labels, name) && (name.is_empty() || network.name == name);
+            let listed = state.networks.values().filter(is_meant);
             Ok(listed.cloned().collect())
         })
     }

@@ -36,7 +36,7 @@ use super::classify::{Target, classify_client};
 use super::metrics::{Call, EngineMetrics};
 use super::{
     ContainerUsage, EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network,
-    NetworkSpec, Secret, Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    NetworkSpec, Secret, Service, ServiceHead, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -244,6 +244,9 @@ impl SwarmEngine for DockerSwarm {
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         self.services(prefix).await
     }
+    async fn service_heads(&self) -> EngineResult<Vec<ServiceHead>> {
+        self.heads_of_services().await
+    }
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
         self.labels_of_service(name).await
     }
@@ -262,8 +265,8 @@ impl SwarmEngine for DockerSwarm {
     async fn task_list(&self, service_ids: &[String]) -> EngineResult<Vec<Task>> {
         self.tasks(service_ids).await
     }
-    async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>> {
-        self.networks(prefix).await
+    async fn network_list(&self, name: &str) -> EngineResult<Vec<Network>> {
+        self.networks(name).await
     }
     async fn network_create(&self, spec: &NetworkSpec) -> EngineResult<String> {
         self.create_network(spec).await
