@@ -130,7 +130,8 @@ impl Campaign {
         watch.stop().await?;
 
         let text = std::fs::read_to_string(&log)?;
-        if fault.is_some_and(|fault| text.lines().any(|line| Some(line.rsplit(' ').next().unwrap_or_default()) == fault.split(':').next())) {
+        if fault.is_some_and(|fault| text.lines().any(|line| Some(line.rsplit(' ').next().unwrap_or_default()) == fault.split(':').next()))
+        {
             self.struck += 1;
         }
         let (ends, digest) = (self.ends(&moving).await?, digest(&text));
@@ -165,8 +166,9 @@ impl Campaign {
             let mut left = Vec::new();
             for (number, _) in moving {
                 let app = self.platform.app(&name(*number)).await?;
-                let settled = condition(&app, api_types::ConditionType::Progressing)
-                    .is_some_and(|found| found.reason == api_types::Reason::Settled && Some(found.observed_generation) == app.metadata.generation);
+                let settled = condition(&app, api_types::ConditionType::Progressing).is_some_and(|found| {
+                    found.reason == api_types::Reason::Settled && Some(found.observed_generation) == app.metadata.generation
+                });
                 if !is_ready(&app) || !settled {
                     left.push(name(*number));
                 }

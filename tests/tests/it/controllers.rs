@@ -75,7 +75,12 @@ async fn written(platform: &Platform) -> Result<String> {
 }
 
 /// One that was killed in a rollout, and how long it took until the other one wrote to the engine.
-async fn replaced_after(platform: &Platform, leader: (&mut Controller, &Tap), standby: (&Controller, &Tap), version: u32) -> Result<Duration> {
+async fn replaced_after(
+    platform: &Platform,
+    leader: (&mut Controller, &Tap),
+    standby: (&Controller, &Tap),
+    version: u32,
+) -> Result<Duration> {
     let (known, waiting) = (leader.1.writes().len(), standby.1.writes().len());
     platform.apply(&manifest(version)).await?;
     leader.1.next_write(known, SOON).await?;
@@ -144,7 +149,8 @@ async fn a_killed_leader_is_replaced_within_five_seconds_and_no_request_fails() 
             break;
         }
         first.start(&[]).await?;
-        let (leader, standby) = if version == 3 { ((&mut second, &taps[1]), (&first, &taps[0])) } else { ((&mut first, &taps[0]), (&second, &taps[1])) };
+        let (leader, standby) =
+            if version == 3 { ((&mut second, &taps[1]), (&first, &taps[0])) } else { ((&mut first, &taps[0]), (&second, &taps[1])) };
         took = replaced_after(&platform, leader, standby, version).await?;
         println!("the standby wrote to the engine {took:?} after the leader was killed");
         second.start(&[]).await.or_else(|error| if version == 3 { Err(error) } else { Ok(()) })?;

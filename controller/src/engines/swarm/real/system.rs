@@ -2,7 +2,7 @@
 
 use bollard::models;
 
-use super::{within, Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
+use super::{Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target, within};
 use crate::engines::swarm::convert;
 
 impl DockerSwarm {
