@@ -37,7 +37,7 @@ async fn a_new_route_is_live_and_its_facts_are_true() {
 
     let key = routes[0].key();
     let Fact::Known(facts) = lab.client.route_facts(&key).await else { panic!("the route is not known") };
-    assert_eq!((facts.error, facts.servers, facts.releases), (None, vec![a.address], vec!["r1".to_owned()]));
+    assert_eq!((facts.error, facts.servers, facts.releases), (None, vec![a.address.into()], vec!["r1".to_owned()]));
     assert!(facts.rule.contains("Host(`a12.example`)") && facts.down.is_empty());
     assert!(lab.client.route_facts("acme-other-00000009").await.is_absent());
     let overview = lab.client.overview().await.expect("answers");
@@ -210,7 +210,7 @@ async fn a_route_with_an_error_and_tasks_that_fail_the_proxys_check_are_read_bac
         }
     };
     let seen = facts("one of two down", &|facts| facts.down.len() == 1).await;
-    assert_eq!((seen.down, seen.servers.len(), seen.error), (vec![a.address], 2, None));
+    assert_eq!((seen.down, seen.servers.len(), seen.error), (vec![a.address.into()], 2, None));
 
     // A document that names a middleware which is not there: the proxy takes it, and refuses the router.
     let published = lab.edge.published().borrow().clone().expect("is published");

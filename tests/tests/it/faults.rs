@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use lab::faults::{Campaign, MODES};
 
 /// Points of the sample, for each mode as many.
-const SAMPLE: u64 = 12;
+const SAMPLE: u64 = 8;
 
 /// Case 1 and case 2 of the faults that the platform is proven against, on real parts: a sample, spread over all acts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,6 +22,7 @@ mod faults;
 mod history;
 mod layout;
 mod metrics;
+mod nodes;
 mod ownership;
 mod restarts;
 mod resync;

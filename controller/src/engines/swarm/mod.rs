@@ -19,6 +19,7 @@ use std::net::IpAddr;
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -474,6 +475,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
     async fn init(&self, init: &SwarmInit) -> EngineResult<()>;
     /// Machines of the Swarm.
     async fn node_list(&self) -> EngineResult<Vec<SwarmNode>>;
+    /// Sets whether a node takes tasks; everything else of it stays.
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()>;
 
     /// Services whose name begins with `prefix` (all with our label when it is empty).
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>>;

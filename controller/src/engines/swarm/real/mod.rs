@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use bollard::Docker;
 use futures::stream::BoxStream;
@@ -240,6 +241,9 @@ impl SwarmEngine for DockerSwarm {
     }
     async fn node_list(&self) -> EngineResult<Vec<SwarmNode>> {
         self.nodes().await
+    }
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()> {
+        self.set_node_availability(id, availability).await
     }
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         self.services(prefix).await
