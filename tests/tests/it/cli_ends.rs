@@ -80,8 +80,9 @@ async fn a_reader_that_goes_away_and_a_person_who_has_enough_end_a_command_well(
     command.interrupt()?;
     let (code, said) = command.end().await?;
     assert_eq!((code, said.trim()), (Some(130), "interrupted; what was sent to the server goes on there"));
-    let tasks = |app: &App| app.status.iter().flat_map(|status| status.processes.values()).map(|process| process.running).sum::<u32>();
-    platform.until("stuck", SOON, "started", |app| tasks(app) == 1).await?;
+    let asked =
+        |app: &App| app.status.iter().flat_map(|status| &status.conditions).any(|condition| condition.message.contains("answered 404"));
+    platform.until("stuck", SOON, "started and asked", asked).await?;
     colours(&platform).await
 }
 
