@@ -163,6 +163,10 @@ pub enum Command {
     /// Make, list and revoke tokens
     #[command(visible_alias = "token")]
     Tokens(cmd::tokens::Args),
+    /// Take a node out of use: no requests, then no tasks
+    Drain(cmd::drain::DrainArgs),
+    /// Let a node take tasks again
+    Activate(cmd::drain::ActivateArgs),
     /// Make, list and delete organizations
     #[command(visible_alias = "org")]
     Orgs(cmd::orgs::Args),
@@ -188,7 +192,7 @@ impl Command {
         match self {
             Self::Apply(_) | Self::Rollback(_) | Self::Retry(_) | Self::Edit(_) | Self::Scale(_) | Self::Set(_) | Self::Unset(_) => true,
             Self::Restart(_) | Self::Stop(_) | Self::Start(_) | Self::Pause(_) | Self::Resume(_) | Self::Delete(_) => true,
-            Self::Create(_) | Self::Settings(_) | Self::Tokens(_) | Self::Orgs(_) => true,
+            Self::Create(_) | Self::Settings(_) | Self::Tokens(_) | Self::Orgs(_) | Self::Drain(_) | Self::Activate(_) => true,
             Self::Plan(_) | Self::Diff(_) | Self::History(_) | Self::Show(_) | Self::Get(_) | Self::Describe(_) => false,
             Self::Explain(_) | Self::Why(_) | Self::Status(_) | Self::Drift(_) | Self::Logs(_) | Self::Top(_) | Self::Open(_) => false,
             Self::Events(_) | Self::Wait(_) | Self::Import(_) | Self::Adopt(_) | Self::Login(_) | Self::Logout(_) => false,

@@ -6,6 +6,7 @@ pub mod boot;
 pub mod certificate;
 pub mod clock;
 pub mod edge;
+pub mod effects;
 pub mod engines;
 pub mod explain;
 pub mod keyring;

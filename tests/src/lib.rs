@@ -3,6 +3,7 @@
 pub mod backends;
 pub mod bench;
 pub mod certs;
+pub mod cluster;
 pub mod dockerd;
 pub mod edge;
 pub mod engine;

@@ -61,6 +61,13 @@ impl Platform {
         Self::start_as(dockerd, &docker_host, &["--edge-https", EDGE_HTTPS]).await
     }
 
+    /// As [`Self::start`], on an engine that others can join, with further arguments of the server.
+    pub async fn start_cluster(arguments: &[&str]) -> anyhow::Result<Self> {
+        let dockerd = crate::cluster::first().await?;
+        let docker_host = dockerd.host();
+        Self::start_as(dockerd, &docker_host, arguments).await
+    }
+
     /// As [`Self::start`], on an engine that runs already; the server reaches it at `docker_host`.
     pub async fn start_on(dockerd: Dockerd, docker_host: &str) -> anyhow::Result<Self> {
         Self::start_as(dockerd, docker_host, &[]).await

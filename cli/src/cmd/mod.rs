@@ -8,6 +8,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod diff;
+pub mod drain;
 pub mod drift;
 pub mod edit;
 pub mod events;
@@ -169,6 +170,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Stop(args) => stop::stop(&session()?, args).await,
         Command::Start(args) => stop::start(&session()?, args).await,
         Command::Pause(args) => pause::run(&session()?, args).await,
+        Command::Drain(args) => drain::drain(&session()?, args).await,
+        Command::Activate(args) => drain::activate(&session()?, args).await,
         Command::Drift(args) => drift::run(&session()?, args).await,
         Command::Resume(args) => pause::resume(&session()?, args).await,
         Command::Logs(args) => logs::run(&session()?, args).await,

@@ -21,6 +21,7 @@ use crate::kinds::app::metrics::AppMetrics;
 use crate::kinds::app::observe::Observer;
 use crate::kinds::app::quiet::Quiet;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
+use crate::kinds::app::records::{InjectedRecords, SharedRecords};
 use crate::kinds::certificate::{CertificateMetrics, CertificateReconciler};
 use crate::kinds::node::NodeReconciler;
 use crate::runtime::lease::DEFAULT_TTL;
@@ -97,12 +98,14 @@ impl Control {
         let (nodes, node_task, _) = workshop.start(NodeReconciler {
             engine: engine.clone(),
             store: core.store.clone(),
+            effects: core.effects.clone(),
             clock: core.clock.clone(),
             names: names.clone(),
         });
         let (certificates, certificate_task, _) = workshop.start(CertificateReconciler {
             proxy: edge.proxy.clone(),
             store: core.store.clone(),
+            effects: core.effects.clone(),
             clock: core.clock.clone(),
             settings: core.settings(),
             metrics: core.metrics.register(CertificateMetrics::register),
@@ -110,10 +113,11 @@ impl Control {
         let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
         let index = Arc::new(AppIndex::default());
         let killed = Arc::new(Killed::default());
+        let records = InjectedRecords::wrap(Arc::new(core.store.clone()), &core.effects);
         let (apps, app_task, pulses) = workshop.start(AppReconciler {
-            store: core.store.clone(),
+            store: records.clone(),
             observer: Observer { engine: engine.clone(), proxy: edge.proxy.clone(), endpoints: edge.endpoints.clone(), nodes: names },
-            executor: executor(core, engine.clone(), edge),
+            executor: executor(records.clone(), engine.clone(), edge),
             clock: core.clock.clone(),
             settings: core.settings(),
             events: Arc::new(move |event| events.record(event)) as EventSender,
@@ -123,7 +127,7 @@ impl Control {
             https_port: edge.https_port,
             quiet_until: quiet_until.clone(),
             index: index.clone(),
-            drift: drift_watch(core, killed.clone()),
+            drift: drift_watch(core, records, killed.clone()),
             image_errors: Mutex::default(),
         });
         let follower = EngineFollower {
@@ -132,14 +136,18 @@ impl Control {
             clock: core.clock.clone(),
             endpoints: edge.endpoints.clone(),
             apps: apps.clone(),
-            nodes,
+            nodes: nodes.clone(),
             quiet_until,
             killed,
         };
         Self {
             pulses,
             controllers: vec![node_task, app_task, certificate_task],
-            followers: vec![tuning_task, tokio::spawn(follower.run(watches.clone())), follow(core, (apps, certificates), edge, &watches)],
+            followers: vec![
+                tuning_task,
+                tokio::spawn(follower.run(watches.clone())),
+                follow(core, (apps, certificates, nodes), edge, &watches),
+            ],
             elector: elector_task,
             events: events_task,
             runs,
@@ -167,9 +175,9 @@ impl Control {
     }
 }
 
-fn drift_watch(core: &Core, killed: Arc<Killed>) -> DriftWatch {
+fn drift_watch(core: &Core, records: SharedRecords, killed: Arc<Killed>) -> DriftWatch {
     DriftWatch {
-        store: core.store.clone(),
+        store: records,
         clock: core.clock.clone(),
         controller: core.host.clone(),
         metrics: core.metrics.register(DriftMetrics::register),
@@ -178,14 +186,14 @@ fn drift_watch(core: &Core, killed: Arc<Killed>) -> DriftWatch {
     }
 }
 
-fn executor(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge) -> Executor {
+fn executor(store: SharedRecords, engine: Arc<dyn SwarmEngine>, edge: &Edge) -> Executor {
     let handle = edge.handle.clone();
-    Executor { engine, store: core.store.clone(), kick_edge: Arc::new(move || handle.kick()) }
+    Executor { engine, store, kick_edge: Arc::new(move || handle.kick()) }
 }
 
-fn follow(core: &Core, hints: (Hints<AppKey>, Hints<String>), edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
-    let (apps, certificates) = hints;
-    let controls = Some(Controls { apps, certificates, edge: edge.handle.clone() });
+fn follow(core: &Core, hints: (Hints<AppKey>, Hints<String>, Hints<String>), edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
+    let (apps, certificates, nodes) = hints;
+    let controls = Some(Controls { apps, certificates, nodes, edge: edge.handle.clone() });
     tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), controls, cancel.clone()))
 }
 

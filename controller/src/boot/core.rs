@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::datadir::DataDir;
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
+use crate::effects::Effects;
 use crate::settings::Settings;
 use crate::store::metrics::PoolCounts;
 use crate::store::{NewToken, Store, StoreError, WriteContext};
@@ -36,6 +37,8 @@ pub(super) struct Core {
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
     pub(super) metrics: MetricsRegistry,
+    /// What the controller's acts pass through.
+    pub(super) effects: Effects,
     settings: watch::Sender<Arc<Settings>>,
 }
 
@@ -52,7 +55,7 @@ impl Core {
         let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
-        Ok(Self { id, host, store, clock, entropy, metrics, settings })
+        Ok(Self { id, host, store, clock, entropy, metrics, settings, effects: effects()? })
     }
 
     /// The settings, as they are now and change.
@@ -89,6 +92,18 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Faults for tests of the whole server: only builds with debug assertions can have any.
+#[cfg(debug_assertions)]
+fn effects() -> anyhow::Result<Effects> {
+    crate::effects::env::from_env()
+}
+
+#[cfg(not(debug_assertions))]
+#[expect(clippy::unnecessary_wraps, reason = "as the other one")]
+fn effects() -> anyhow::Result<Effects> {
+    Ok(Effects::none())
 }
 
 async fn connect(url: &SecretString, clock: &SharedClock, entropy: &SharedEntropy) -> Result<Store, StoreError> {

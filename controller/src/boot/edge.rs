@@ -27,6 +27,7 @@ use crate::edge::metrics::{EdgeCounts, EdgeMetrics};
 use crate::edge::provider::{self, ProviderConfig};
 use crate::edge::publisher::{self, EdgeHandle, PublisherConfig, RouteSource};
 use crate::edge::responder;
+use crate::effects::Effects;
 use crate::engines::swarm::SwarmEngine;
 use crate::engines::traefik::{ProxyApi, TraefikClient, static_config};
 use crate::keyring::Keyring;
@@ -54,6 +55,7 @@ pub(super) struct FeedSources {
     pub(super) routes: Arc<dyn RouteSource>,
     pub(super) document: DocumentOptions,
     pub(super) known_good: Option<KnownGood>,
+    pub(super) effects: Effects,
 }
 
 /// Endpoints, the document made from them, and the two listeners that the proxy asks. The server has one, and
@@ -73,9 +75,9 @@ impl Feed {
         token: &SecretString,
         cancel: &CancellationToken,
     ) -> Self {
-        let FeedSources { engine, clock, entropy, routes, document, known_good } = sources;
+        let FeedSources { engine, clock, entropy, routes, document, known_good, effects } = sources;
         let endpoints = endpoints::spawn(engine, clock, entropy, EndpointsConfig::default(), cancel.child_token());
-        let config = PublisherConfig { document, known_good, ..PublisherConfig::default() };
+        let config = PublisherConfig { document, known_good, effects, ..PublisherConfig::default() };
         let (handle, publisher) = publisher::spawn(routes, endpoints.table.clone(), config, cancel.child_token());
         let router = provider::router(handle.published(), token, ProviderConfig::default(), cancel.child_token());
         let server = serve("the proxy's provider", provider, router, cancel);
@@ -138,6 +140,7 @@ impl Edge {
             routes: Arc::new(StoredRoutes(core.store.clone())),
             document: document_options(args.edge_https, orders.pages),
             known_good: Some(known_good_file(&folder, &orders.key_file, core.entropy.clone())?),
+            effects: core.effects.clone(),
         };
         let feed = Feed::start(sources, provider, pages, &token, &cancel);
         let proxy = TraefikClient::new(orders.api, args.edge_http, feed.endpoints.clone())?.with(Some(orders.probe), args.edge_https);

@@ -6,7 +6,6 @@
 //! still leaves. It does not serve the document; see [`super::provider`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ use super::document::{DocumentOptions, render};
 use super::inputs::Inputs;
 use super::known_good::KnownGood;
 use super::responder::Pages;
-use super::{Check, EndpointTable};
+use super::{Backend, Check, EndpointTable};
+use crate::effects::{Effect, Effects, Injected, Kind};
 
 /// Any error, to be shown with its causes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -45,7 +45,7 @@ pub struct Published {
     /// Traefik's dynamic configuration.
     pub json: Bytes,
     /// Backends of each route, by its key.
-    pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+    pub servers_by_key: BTreeMap<String, Vec<Backend>>,
     /// Maintenance pages that are switched on, by route key.
     pub pages: Pages,
 }
@@ -79,6 +79,8 @@ pub struct PublisherConfig {
     /// How long the first document waits for endpoints that were not checked yet. Without this, a
     /// restart would publish every app as having no tasks.
     pub settle: Duration,
+    /// What each document passes through.
+    pub effects: Effects,
 }
 
 impl Default for PublisherConfig {
@@ -89,9 +91,28 @@ impl Default for PublisherConfig {
             resync: Duration::from_secs(5),
             read_timeout: Duration::from_secs(5),
             settle: Duration::from_secs(3),
+            effects: Effects::none(),
         }
     }
 }
+
+/// A document that a fault kept back, or whose fate a fault hid.
+struct Withheld;
+
+impl Injected for Withheld {
+    fn lost(_: &Effect) -> Self {
+        Self
+    }
+    fn refused(_: &Effect) -> Self {
+        Self
+    }
+    fn half(_: &Effect) -> Self {
+        Self
+    }
+}
+
+/// How long after that the document is made anew.
+const WITHHELD: Duration = Duration::from_millis(500);
 
 /// A handle on the publisher; cheap to clone.
 #[derive(Debug, Clone)]
@@ -177,7 +198,7 @@ impl Publisher {
                 self.start_read(now);
             }
             if self.render_at.is_some_and(|at| now >= at) {
-                self.publish(now);
+                self.publish(now).await;
             }
             let mut wake = self.render_at.unwrap_or(now + Duration::from_secs(3600));
             if self.reads.is_empty() {
@@ -266,7 +287,7 @@ impl Publisher {
         self.render_at = Some(self.render_at.map_or(at, |planned| planned.min(at)));
     }
 
-    fn publish(&mut self, now: Instant) {
+    async fn publish(&mut self, now: Instant) {
         self.render_at = None;
         let table = self.endpoints.borrow().clone();
         let Some(inputs) = self.inputs.clone() else { return };
@@ -296,7 +317,14 @@ impl Publisher {
                 tracing::debug!(revision, bytes = json.len(), fresh = self.fresh, "publishing an edge document");
                 self.revision = revision;
                 let (hash, servers_by_key, pages) = (rendered.hash, rendered.servers_by_key, rendered.pages);
-                self.sender.send_replace(Some(Arc::new(Published { revision, hash, stamp, json, servers_by_key, pages })));
+                let published = Arc::new(Published { revision, hash, stamp, json, servers_by_key, pages });
+                let act = || {
+                    self.sender.send_replace(Some(published.clone()));
+                    std::future::ready(Ok::<_, Withheld>(()))
+                };
+                if let Err(Withheld) = self.config.effects.run(Kind::EdgePublish, &published.stamp, act).await {
+                    self.render_at = Some(now + WITHHELD);
+                }
             }
             Err(error) => tracing::error!(%error, "the edge document could not be serialised; the last one stays"),
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use api_types::FieldError;
 use api_types::why::Case;
 
+use crate::effects::{Effect, Injected};
 use crate::keyring::KeyringError;
 
 /// A store call that failed for a reason that is not the caller's input.
@@ -93,6 +94,18 @@ impl StoreError {
     fn sqlstate(&self) -> Option<String> {
         let source = self.source()?.downcast_ref::<sqlx::Error>()?;
         source.as_database_error()?.code().map(|code| code.into_owned())
+    }
+}
+
+impl Injected for StoreError {
+    fn lost(_: &Effect) -> Self {
+        Self::deadline("an injected fault")
+    }
+    fn refused(_: &Effect) -> Self {
+        Self::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+    fn half(_: &Effect) -> Self {
+        Self::Unavailable(sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()))
     }
 }
 

@@ -23,6 +23,7 @@ mod failures;
 mod history;
 mod layout;
 mod metrics;
+mod nodes;
 mod ownership;
 mod restarts;
 mod resync;

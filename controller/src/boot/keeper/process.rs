@@ -28,6 +28,7 @@ use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::edge::inputs::Inputs;
 use crate::edge::known_good::KnownGood;
 use crate::edge::publisher::{BoxError, RouteSource};
+use crate::effects::Effects;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::traefik::{Traefik, TraefikConfig};
 
@@ -121,6 +122,7 @@ async fn take_over(orders: &Orders, clock: SharedClock, entropy: SharedEntropy, 
         routes: Arc::new(LastKnown(file)),
         document: document_options(orders.edge_https, orders.pages),
         known_good: None,
+        effects: Effects::none(),
     };
     let (provider, pages) = (bind(orders.provider).await, bind(orders.pages).await);
     Ok(Feed::start(sources, provider, pages, &orders.token, &cancel))

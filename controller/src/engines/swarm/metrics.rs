@@ -39,6 +39,8 @@ calls! {
     SwarmInit => "swarm" "create",
     /// Machines.
     NodeList => "node" "list",
+    /// Whether a machine takes tasks.
+    NodeUpdate => "node" "update",
     /// Services.
     ServiceList => "service" "list",
     /// One service.

@@ -10,9 +10,10 @@ use super::desired::Desired;
 use super::model::{Model, ReleaseKey};
 use super::names;
 use super::plan::Step;
+use super::records::SharedRecords;
 use super::render;
 use crate::engines::swarm::{EngineError, NetworkSpec, Service, SwarmEngine, labels};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// How a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ pub struct Executor {
     /// The engine.
     pub engine: Arc<dyn SwarmEngine>,
     /// The database.
-    pub store: Store,
+    pub store: SharedRecords,
     /// Tells the edge that a route changed.
     pub kick_edge: Arc<dyn Fn() + Send + Sync>,
 }

@@ -8,9 +8,10 @@ use futures::StreamExt;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::records::AppRecords;
 use super::witness::Found;
 use crate::engines::swarm::{LogQuery, LogRecord, SwarmEngine};
-use crate::store::{AppRecord, Revision, Store, StoreError};
+use crate::store::{AppRecord, Revision, StoreError};
 
 /// Longest wait for a log. The old release serves meanwhile.
 const LOG_LIMIT: Duration = Duration::from_secs(2);
@@ -25,7 +26,7 @@ const SHORTEST_SECRET: usize = 4;
 /// When the database does not take it. A log that cannot be read is said to be so.
 pub async fn keep(
     engine: &dyn SwarmEngine,
-    store: &Store,
+    store: &dyn AppRecords,
     (record, revision): (&AppRecord, &Revision),
     found: Found,
     epoch: i64,
@@ -57,7 +58,7 @@ async fn read(engine: &dyn SwarmEngine, service: &str, task_id: &str) -> Result<
 }
 
 /// Values that must not come into the database in clear, also when the app wrote them itself.
-async fn secrets(store: &Store, record: &AppRecord, revision: &Revision) -> Result<Vec<String>, StoreError> {
+async fn secrets(store: &dyn AppRecords, record: &AppRecord, revision: &Revision) -> Result<Vec<String>, StoreError> {
     let mut values = Vec::new();
     for (key, version) in &revision.secret_versions {
         match store.secret_value(record.uid, &record.org, key, *version).await {

@@ -21,8 +21,9 @@ use super::desired::Desired;
 use super::drift::{self, Finding, Memory};
 use super::model::{Model, Observed};
 use super::plan::Step;
+use super::records::SharedRecords;
 use crate::clock::SharedClock;
-use crate::store::{AppRecord, DriftChange, DriftFound, DriftLook, NewEvent, Store, StoreError};
+use crate::store::{AppRecord, DriftChange, DriftFound, DriftLook, NewEvent, StoreError};
 
 /// Containers that are remembered as ended by a signal.
 const KILLED_BOUND: usize = 1024;
@@ -101,7 +102,7 @@ impl DriftMetrics {
 /// See the module.
 pub struct DriftWatch {
     /// The ledger.
-    pub store: Store,
+    pub store: SharedRecords,
     /// Time.
     pub clock: SharedClock,
     /// Which controller this is.

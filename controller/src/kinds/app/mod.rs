@@ -21,6 +21,7 @@ pub mod plan;
 pub mod preview;
 pub mod quiet;
 pub mod reconcile;
+pub mod records;
 pub mod render;
 pub mod serving;
 pub mod simulate;

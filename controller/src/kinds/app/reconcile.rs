@@ -24,6 +24,7 @@ use super::model::{Model, Observed};
 use super::observe::Observer;
 use super::plan::{self, Gate, Step};
 use super::quiet::Quiet;
+use super::records::SharedRecords;
 use super::snapshot;
 use super::status::{self, Inputs};
 use super::verdict::{self, Judgement};
@@ -33,7 +34,7 @@ use crate::engines::swarm::EngineError;
 use crate::plan::{Fact, Plan, Step as _};
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
 use crate::settings::{EndpointMode, Settings};
-use crate::store::{AppKey, AppRecord, NewEvent, Revision, Store, StoreError};
+use crate::store::{AppKey, AppRecord, NewEvent, Revision, StoreError};
 
 /// Steps of one run. More means that something undoes what we do; the queue then spaces the runs out.
 const MAX_STEPS_PER_RUN: usize = 200;
@@ -46,7 +47,7 @@ pub type EventSender = Arc<dyn Fn(NewEvent) + Send + Sync>;
 /// Reconciles apps.
 pub struct AppReconciler {
     /// The database.
-    pub store: Store,
+    pub store: SharedRecords,
     /// Reads.
     pub observer: Observer,
     /// Acts.
@@ -254,7 +255,7 @@ impl AppReconciler {
         let verdict = &look.judgement.verdict;
         let tasks_show = [verdict.cause, verdict.reason].into_iter().flatten().any(witness::can_show);
         match witness::find(&look.observed, Some(rows.record.generation)).filter(|_| tasks_show) {
-            Some(found) => evidence::keep(&*self.observer.engine, &self.store, (&rows.record, &rows.newest), found, epoch).await,
+            Some(found) => evidence::keep(&*self.observer.engine, &*self.store, (&rows.record, &rows.newest), found, epoch).await,
             None => Ok(()),
         }
     }

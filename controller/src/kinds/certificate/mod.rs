@@ -17,6 +17,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 
 use crate::clock::SharedClock;
+use crate::effects::{Effects, Kind};
 use crate::engines::traefik::ProxyApi;
 use crate::plan::Fact;
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
@@ -40,6 +41,8 @@ pub struct CertificateReconciler {
     pub proxy: Arc<dyn ProxyApi>,
     /// The database.
     pub store: Store,
+    /// What writes pass through.
+    pub effects: Effects,
     /// Time.
     pub clock: SharedClock,
     /// Settings.
@@ -104,7 +107,8 @@ impl Reconciler for CertificateReconciler {
             }
         }
         self.metrics.set(&ends);
-        match self.store.certificate_conditions_put(&found, run.epoch).await {
+        let act = || self.store.certificate_conditions_put(&found, run.epoch);
+        match self.effects.run(Kind::CertificatesPut, "certificates", act).await {
             Ok(()) if soon => Outcome::requeue(SOON),
             Ok(()) => Outcome::done(),
             Err(StoreError::Deposed) => Outcome::failed(Class::Cancelled, StoreError::Deposed),
