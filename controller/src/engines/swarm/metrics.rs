@@ -78,8 +78,19 @@ calls! {
 }
 
 /// Every value of the label `result`, `ok` first.
-const RESULTS: [&str; 11] =
-    ["ok", "not_found", "out_of_sequence", "name_taken", "in_use", "invalid", "not_manager", "not_leading", "unreachable", "denied", "other"];
+const RESULTS: [&str; 11] = [
+    "ok",
+    "not_found",
+    "out_of_sequence",
+    "name_taken",
+    "in_use",
+    "invalid",
+    "not_manager",
+    "not_leading",
+    "unreachable",
+    "denied",
+    "other",
+];
 
 fn result_of<T>(result: &EngineResult<T>) -> &'static str {
     match result {
