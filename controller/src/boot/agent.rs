@@ -155,6 +155,7 @@ impl Agent {
         let orders = Orders {
             folder: self.folder.clone(),
             docker_host: self.args.docker_host.clone(),
+            database_url: SecretString::default(),
             key_file: None,
             traefik_bin: self.args.traefik_bin.as_ref().map(std::path::absolute).transpose()?,
             // Nothing is routed there yet: requests of clients enter at the server's node.

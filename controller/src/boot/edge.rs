@@ -97,6 +97,11 @@ impl Feed {
         let tasks = merging.into_iter().chain([endpoints.task, publisher, server, pages]).collect();
         Self { handle, endpoints: table, tasks }
     }
+
+    /// Hints that routes changed.
+    pub(super) fn handle(&self) -> EdgeHandle {
+        self.handle.clone()
+    }
 }
 
 /// What all documents of an edge have in common.
@@ -138,6 +143,7 @@ impl Edge {
         let orders = Orders {
             folder: folder.clone(),
             docker_host: place.docker_host.to_owned(),
+            database_url: core.database_url.clone(),
             key_file: Some(place.key_file.canonicalize().context("the key file cannot be found")?),
             traefik_bin: args.traefik_bin.as_ref().map(std::path::absolute).transpose()?,
             edge_http: args.edge_http,

@@ -53,6 +53,9 @@ pub(super) struct Orders {
     pub(super) folder: PathBuf,
     /// The engine.
     pub(super) docker_host: String,
+    /// The database, which other servers may go on to write to; empty for an agent, which has none.
+    #[serde(serialize_with = "exposed")]
+    pub(super) database_url: SecretString,
     /// The platform's key file; an agent has none.
     pub(super) key_file: Option<PathBuf>,
     /// The proxy's program.

@@ -106,7 +106,9 @@ mod tests {
             EngineError::Invalid { .. } => "Invalid",
             EngineError::Denied { .. } => "Denied",
             EngineError::NotManager { .. } => "NotManager",
+            EngineError::NotLeading { .. } => "NotLeading",
             EngineError::Unreachable { .. } => "Unreachable",
+            EngineError::RegistrySilent { .. } => "RegistrySilent",
             EngineError::Other { .. } => "Other",
         }
     }

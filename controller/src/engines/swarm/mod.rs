@@ -81,11 +81,27 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
+    /// Nothing was sent: this process may not act on the engine now, since another one may.
+    #[error("{what} was not sent: this process does not lead now")]
+    NotLeading {
+        /// What was to be asked.
+        what: String,
+    },
     /// No answer: connection refused, reset, or the deadline passed. Whether an act landed is unknown.
     #[error("the engine did not answer ({what}): {message}")]
     Unreachable {
         /// What was asked.
         what: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// The engine answered, but the registry of an image did not answer the engine.
+    #[error("the registry {registry} did not answer the engine, which asked for {image}: {message}")]
+    RegistrySilent {
+        /// Host of the registry.
+        registry: String,
+        /// The image.
+        image: String,
         /// What went wrong.
         message: String,
     },
