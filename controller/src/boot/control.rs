@@ -20,6 +20,7 @@ use crate::kinds::app::ledger::{DriftMetrics, DriftWatch, Killed};
 use crate::kinds::app::metrics::AppMetrics;
 use crate::kinds::app::observe::Observer;
 use crate::kinds::app::quiet::Quiet;
+use crate::kinds::app::wall::Wall;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::app::records::{InjectedRecords, SharedRecords};
 use crate::kinds::certificate::{CertificateMetrics, CertificateReconciler};
@@ -128,6 +129,8 @@ impl Control {
             quiet_until: quiet_until.clone(),
             index: index.clone(),
             drift: drift_watch(core, records, killed.clone()),
+            wall: Wall::default(),
+            held_up: Mutex::default(),
             image_errors: Mutex::default(),
         });
         let follower = EngineFollower {

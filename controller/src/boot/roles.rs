@@ -29,7 +29,7 @@ use super::usage::{EngineUsage, NoUsage};
 use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck, ServiceSource, UsageSource};
 use crate::engines::swarm::metrics::EngineMetrics;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
-use crate::engines::swarm::{EngineResult, InjectedSwarm, SwarmEngine, SwarmInit};
+use crate::engines::swarm::{EngineResult, FreshSwarm, InjectedSwarm, SwarmEngine, SwarmInit};
 use crate::engines::traefik::binary;
 use crate::store::NewToken;
 
@@ -200,7 +200,12 @@ async fn engine(args: &EngineArgs, core: &Core) -> anyhow::Result<Arc<dyn SwarmE
         info!("made a Swarm of this engine");
     }
     info!(version = %info.version, host = %args.docker_host, "driving Docker Engine");
-    Ok(InjectedSwarm::wrap(Arc::new(engine), &core.effects))
+    let fresh = FreshSwarm::new(InjectedSwarm::wrap(Arc::new(engine), &core.effects), core.clock.clone());
+    let skips = fresh.skips();
+    core.metrics.register(|registry| {
+        registry.register("engine_stale_lists", "Lists of the engine that were older than our own last write, and were not acted on", skips);
+    });
+    Ok(Arc::new(fresh))
 }
 
 fn edge_url(args: &EdgeArgs) -> (&'static str, u16) {

@@ -106,6 +106,7 @@ mod tests {
             EngineError::Invalid { .. } => "Invalid",
             EngineError::Denied { .. } => "Denied",
             EngineError::NotManager { .. } => "NotManager",
+            EngineError::Stale { .. } => "Stale",
             EngineError::Unreachable { .. } => "Unreachable",
             EngineError::Other { .. } => "Other",
         }

@@ -10,6 +10,7 @@ mod convert;
 mod extras;
 pub mod fake;
 mod foreign;
+mod fresh;
 mod injected;
 pub mod metrics;
 pub mod real;
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use foreign::{ForeignHealth, ForeignPort, ForeignService, STACK_LABEL, ServiceSelection};
+pub use fresh::FreshSwarm;
 pub use injected::InjectedSwarm;
 
 /// How a call to the engine failed.
@@ -87,6 +89,12 @@ pub enum EngineError {
         what: String,
         /// What went wrong.
         message: String,
+    },
+    /// A list that is older than our own last write: nothing may be decided from it. Look again in a moment.
+    #[error("the engine's list does not show our last write to {what} yet")]
+    Stale {
+        /// What was written.
+        what: String,
     },
     /// Any other answer.
     #[error("the engine answered {status} to {what}: {message}")]

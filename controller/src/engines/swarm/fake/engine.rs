@@ -49,8 +49,12 @@ impl SwarmEngine for FakeSwarm {
 
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         self.call("service_list", |state| {
-            let listed = state.services.values().filter(|service| is_listed(&service.spec.name, &service.spec.labels, prefix));
-            Ok(listed.cloned().collect())
+            let listed = state.seen_services().values().filter(|service| is_listed(&service.spec.name, &service.spec.labels, prefix));
+            let listed: Vec<Service> = listed.cloned().collect();
+            if state.storm {
+                state.bump_all();
+            }
+            Ok(listed)
         })
     }
 
@@ -107,7 +111,7 @@ impl SwarmEngine for FakeSwarm {
                     || state.services.get(&task.service_id).is_some_and(|service| is_listed("", &service.spec.labels, ""))
             };
             let listed = |task: &&Task| if wanted.is_empty() { ours(task) } else { wanted.contains(task.service_id.as_str()) };
-            let mut found: Vec<Task> = state.tasks.values().filter(listed).cloned().collect();
+            let mut found: Vec<Task> = state.seen_tasks().values().filter(listed).cloned().collect();
             // As the engine's own adapter does: such containers say nothing of us.
             for task in found.iter_mut().filter(|_| wanted.is_empty()) {
                 let service = state.services.get(&task.service_id).filter(|service| service.is_adopted());
@@ -119,7 +123,7 @@ impl SwarmEngine for FakeSwarm {
 
     async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>> {
         self.call("network_list", |state| {
-            let listed = state.networks.values().filter(|network| is_listed(&network.name, &network.labels, prefix));
+            let listed = state.seen_networks().values().filter(|network| is_listed(&network.name, &network.labels, prefix));
             Ok(listed.cloned().collect())
         })
     }
@@ -138,7 +142,7 @@ impl SwarmEngine for FakeSwarm {
 
     async fn secret_list(&self, prefix: &str) -> EngineResult<Vec<Secret>> {
         self.call("secret_list", |state| {
-            let listed = state.secrets.values().filter(|secret| is_listed(&secret.name, &secret.labels, prefix));
+            let listed = state.seen_secrets().values().filter(|secret| is_listed(&secret.name, &secret.labels, prefix));
             Ok(listed.cloned().collect())
         })
     }
