@@ -40,7 +40,7 @@ fn label(labels: &BTreeMap<String, String>, key: &str) -> String {
     labels.get(key).cloned().unwrap_or_default()
 }
 
-fn is_ours(found: &BTreeMap<String, String>) -> bool {
+pub(crate) fn is_ours(found: &BTreeMap<String, String>) -> bool {
     found.contains_key(labels::OWNER_UID) && label(found, labels::ORG) != Foreign::ORG
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use skyswarm::clock::{Entropy, SeededEntropy};
 use skyswarm::effects::Fault;
 
-use crate::oracles::{Foreign, Summary, at_rest};
+use crate::oracles::{Foreign, Summary, at_rest, is_ours};
 use crate::specs::{app, key};
 use crate::world::{World, simulate};
 
@@ -89,7 +89,7 @@ async fn act(world: &mut World, dice: &Dice, images: &[&str]) {
         }
         8 => {
             // Somebody scales by hand.
-            let ours = world.shared.swarm.services().into_iter().filter(|service| service.spec.labels.contains_key("skyswarm.dev/app"));
+            let ours = world.shared.swarm.services().into_iter().filter(|service| is_ours(&service.spec.labels));
             let ours: Vec<String> = ours.map(|service| service.id).collect();
             if !ours.is_empty() {
                 let id = &ours[dice.below(ours.len())];
@@ -137,7 +137,10 @@ async fn run(seed: u64, edits: usize) -> Result<(), String> {
         return Err(format!("{wrong}; faults: {:#?}", world.shared.faults.hit()));
     }
     if end != want {
-        return Err(format!("the end is {end:#?}\ninstead of {want:#?}\nfaults: {:#?}", world.shared.faults.hit()));
+        let told: Vec<String> = world.shared.rows.records().into_iter().flat_map(|record| record.status.conditions).map(|told| {
+            format!("{}={} {}: {}", told.kind, told.status, told.reason, told.message)
+        }).collect();
+        return Err(format!("the end is {end:#?}\ninstead of {want:#?}\ntold: {told:#?}\nfaults: {:#?}", world.shared.faults.hit()));
     }
     Ok(())
 }
