@@ -227,6 +227,9 @@ pub struct Witness {
     pub state: String,
     /// What happened to it, in a sentence.
     pub message: String,
+    /// What happened to it, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// Exit code of its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,

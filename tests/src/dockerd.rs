@@ -22,6 +22,7 @@ use skyswarm::engines::swarm::{SwarmEngine, SwarmInit};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::cluster::Namespace;
 use crate::tar;
 
 /// Pool from which the Swarm's networks get their addresses.
@@ -40,8 +41,10 @@ pub fn in_lab() -> bool {
 pub struct Dockerd {
     folder: TempDir,
     child: Option<Child>,
+    /// Network namespace that it runs in; this process's own when absent.
+    inside: Option<Namespace>,
     /// Held for as long as the engine may run.
-    _turn: File,
+    _turn: Option<File>,
 }
 
 impl Dockerd {
@@ -58,19 +61,39 @@ impl Dockerd {
     /// # Errors
     /// As for [`Self::start`].
     pub async fn start_with_pool(pool: &str) -> Result<Self> {
+        Self::start_at(pool, "127.0.0.1").await
+    }
+
+    /// As [`Self::start`], with an address at which engines in other namespaces reach this one.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_at(pool: &str, address: &str) -> Result<Self> {
         ensure!(in_lab(), "SKYSWARM_LAB=1 is not set: run this through `./dev test`, in a namespace of its own");
         let turn = tokio::task::spawn_blocking(take_turn).await??;
         run("ip", &["link", "set", "lo", "up"]).await?;
         let folder = tempfile::Builder::new().prefix("skylab-").tempdir()?;
-        let mut engine = Self { folder, child: None, _turn: turn };
+        let mut engine = Self { folder, child: None, inside: None, _turn: Some(turn) };
         engine.spawn().await?;
         let init = SwarmInit {
-            advertise_addr: "127.0.0.1".to_owned(),
-            listen_addr: "127.0.0.1:2377".to_owned(),
+            advertise_addr: address.to_owned(),
+            listen_addr: format!("{address}:2377"),
             address_pools: vec![pool.to_owned()],
             subnet_size: 24,
         };
         engine.connect()?.init(&init).await?;
+        Ok(engine)
+    }
+
+    /// Starts an engine in another network namespace. It is in no Swarm.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_inside(namespace: Namespace) -> Result<Self> {
+        ensure!(in_lab(), "SKYSWARM_LAB=1 is not set: run this through `./dev test`, in a namespace of its own");
+        let folder = tempfile::Builder::new().prefix("skylab-").tempdir()?;
+        let mut engine = Self { folder, child: None, inside: Some(namespace), _turn: None };
+        engine.spawn().await?;
         Ok(engine)
     }
 
@@ -204,7 +227,11 @@ impl Dockerd {
         }
         let log = File::options().create(true).append(true).open(self.path("dockerd.log"))?;
         let (program, path) = engine_program()?;
-        let child = Command::new(program)
+        let mut command = match &self.inside {
+            Some(namespace) => namespace.engine(&program),
+            None => Command::new(program),
+        };
+        let child = command
             .env("PATH", path)
             .arg("--data-root")
             .arg(self.path("data"))
@@ -284,7 +311,7 @@ fn take_turn() -> Result<File> {
     Ok(lock)
 }
 
-async fn run(program: &str, args: &[&str]) -> Result<()> {
+pub(crate) async fn run(program: &str, args: &[&str]) -> Result<()> {
     let output = Command::new(program).args(args).output().await.with_context(|| program.to_owned())?;
     ensure!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())

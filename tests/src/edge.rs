@@ -95,6 +95,8 @@ impl Backend {
             slot: 1,
             // All of 127/8 is this machine; an address belongs to one container.
             address: self.address,
+            hop: None,
+            leaving: false,
             ready: true,
             since: DateTime::<Utc>::UNIX_EPOCH,
             last_check: Check::Passed,

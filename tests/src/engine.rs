@@ -11,7 +11,8 @@ use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
 use secrecy::SecretString;
 use skyswarm::engines::swarm::{
-    EngineError, EngineHint, ImageResolution, NetworkSpec, SecretMount, Service, ServiceSpec, SwarmEngine, Task, TaskState, labels,
+    EngineError, EngineHint, ImageResolution, NetworkSpec, SecretMount, Service, ServiceHead, ServiceSpec, SwarmEngine, Task, TaskState,
+    labels,
 };
 
 /// How long anything may take to come about.
@@ -117,8 +118,9 @@ impl Checks<'_> {
 
         // The engine's own filter would find this one by "ctn-a" as well.
         let infix = self.engine.network_create(&NetworkSpec { name: "x-ctn-a".to_owned(), labels: our_labels("acme") }).await?;
-        let listed = self.engine.network_list("ctn-").await?;
-        ensure!(listed.len() == 1 && listed[0].id == id && listed[0].labels == spec.labels, "by prefix: {listed:?}");
+        let listed = self.engine.network_list("ctn-a").await?;
+        ensure!(listed.len() == 1 && listed[0].id == id && listed[0].labels == spec.labels, "by name: {listed:?}");
+        ensure!(self.engine.network_list("ctn").await?.is_empty(), "a part of a name");
         ensure!(self.engine.network_list("").await?.len() == 2, "all of ours");
         for id in [&id, &infix] {
             self.engine.network_remove(id).await?;
@@ -153,6 +155,8 @@ impl Checks<'_> {
         ensure!(by_prefix == BTreeSet::from(["ctv-a".to_owned(), "ctv-foreign".to_owned()]), "foreign ones too: {by_prefix:?}");
         let ours: Vec<String> = self.engine.service_list("").await?.into_iter().map(|service| service.spec.name).collect();
         ensure!(ours == ["ctv-a"], "only ours without a prefix: {ours:?}");
+        let heads: Vec<ServiceHead> = self.engine.service_list("").await?.into_iter().map(ServiceHead::from).collect();
+        ensure!(self.engine.service_heads().await? == heads && heads.len() == 1, "heads are of what is listed: {heads:?}");
         ensure!(self.engine.service_labels("ctv-foreign").await? == Some(BTreeMap::new()), "labels of a foreign service");
         ensure!(self.engine.service_labels("ctv").await?.is_none(), "a prefix is no name");
         ensure!(self.engine.service_labels("ctv-a").await? == Some(our_labels("acme")), "labels are kept");

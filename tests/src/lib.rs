@@ -3,6 +3,7 @@
 pub mod backends;
 pub mod bench;
 pub mod certs;
+pub mod cluster;
 pub mod dockerd;
 pub mod edge;
 pub mod engine;
@@ -10,5 +11,7 @@ pub mod foreign;
 pub mod inspect;
 pub mod load;
 pub mod platform;
+pub mod redact;
+pub mod skyctl;
 pub mod tap;
 pub mod tar;

@@ -13,10 +13,40 @@ super::object!(
     Node, NodeKind, NodeSpec, NodeStatus
 );
 
-/// Nothing is desired of a node yet.
+/// What was asked of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NodeSpec {}
+pub struct NodeSpec {
+    /// Whether it takes tasks. When absent nobody asked for anything, and the engine's own setting is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+}
+
+/// Whether a node takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Availability {
+    /// It takes tasks.
+    Active,
+    /// It takes none, and those that it has move elsewhere.
+    Drain,
+}
+
+impl Availability {
+    /// The engine's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+impl std::fmt::Display for Availability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// What the engine says of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

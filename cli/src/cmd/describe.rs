@@ -44,6 +44,7 @@ pub async fn run(session: &Session, args: Args) -> Result<()> {
                 output::describe::app(&app, &events.map(|list| list.items).unwrap_or_default(), clock::now())
             }
             Kind::Certificate => output::describe::certificate(&typed(&object)?, clock::now()),
+            Kind::Node => output::describe::node(&typed(&object)?, clock::now()),
             _ => output::describe::other(&object)?,
         };
         output::print(&if n > 0 { format!("\n{text}") } else { text })?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::Style;
 use api_types::condition::Condition;
 use api_types::event::Event;
-use api_types::{App, Certificate, ConditionStatus, ConditionType};
+use api_types::{App, Certificate, ConditionStatus, ConditionType, Node};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -48,6 +48,35 @@ pub fn app(app: &App, events: &[Event], now: DateTime<Utc>) -> String {
     if word != "Ready" {
         let _ = writeln!(out, "\n`skyctl why app/{}` says what is wrong, and what to do.", app.metadata.name);
     }
+    out
+}
+
+/// A node with what the engine says of it.
+pub fn node(node: &Node, now: DateTime<Utc>) -> String {
+    let status = node.status.clone().unwrap_or_default();
+    let role = if status.leader { format!("{} (leader)", status.role) } else { status.role };
+    let asked = node.spec.availability.filter(|asked| asked.as_str() != status.availability);
+    let availability =
+        asked.map_or_else(|| status.availability.clone(), |asked| format!("{} ({asked} was asked for)", status.availability));
+    let rows = [
+        ("Name", node.metadata.name.clone()),
+        ("Id", status.id),
+        ("Role", role),
+        ("State", status.state),
+        ("Availability", availability),
+        ("Address", status.address.unwrap_or_default()),
+        ("Engine", status.engine_version.unwrap_or_default()),
+        ("CPU", format!("{}m", status.cpu_millis)),
+        ("Memory", format!("{}Mi", status.memory_bytes >> 20)),
+        ("Labels", status.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")),
+        ("Looked at", age(status.observed_at, now)),
+    ];
+    let mut head = Table::bare();
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        head.row([(format!("{name}:"), BOLD), (value, Style::new())]);
+    }
+    let mut out = head.render(0);
+    section(&mut out, "Conditions", &conditions(&status.conditions, now));
     out
 }
 

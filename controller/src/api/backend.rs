@@ -6,6 +6,7 @@
 
 use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
+use api_types::kinds::node::Availability;
 use api_types::token::TokenInfo;
 use api_types::{
     AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
@@ -103,6 +104,8 @@ pub trait Backend: super::insight::Insight + super::upkeep::Upkeep + super::watc
 
     /// Nodes by name.
     async fn node_list(&self) -> Read<Vec<Node>>;
+    /// Asks that a node takes tasks, or takes none.
+    async fn node_ask(&self, id: &str, wanted: Availability, cx: &WriteContext) -> Write<()>;
     /// A part of the events, newest last.
     async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>>;
 

@@ -2,6 +2,7 @@
 
 use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
+use api_types::kinds::node::Availability;
 use api_types::token::TokenInfo;
 use api_types::{
     AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
@@ -121,6 +122,9 @@ impl Backend for Store {
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         Store::node_list(self).await
+    }
+    async fn node_ask(&self, id: &str, wanted: Availability, cx: &WriteContext) -> Write<()> {
+        Store::node_ask(self, id, wanted, cx).await
     }
     async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
         Store::event_page(self, org, object, query).await

@@ -139,14 +139,18 @@ impl Control {
             clock: core.clock.clone(),
             endpoints: edge.endpoints.clone(),
             apps: apps.clone(),
-            nodes,
+            nodes: nodes.clone(),
             quiet_until,
             killed,
         };
         Self {
             pulses,
             controllers: vec![node_task, app_task, certificate_task],
-            followers: vec![tuning_task, tokio::spawn(follower.run(watches.clone())), follow(core, (apps, certificates), edge, &watches)],
+            followers: vec![
+                tuning_task,
+                tokio::spawn(follower.run(watches.clone())),
+                follow(core, (apps, certificates, nodes), edge, &watches),
+            ],
             elector: elector_task,
             events: events_task,
             runs,
@@ -190,9 +194,9 @@ fn executor(store: SharedRecords, engine: Arc<dyn SwarmEngine>, edge: &Edge) -> 
     Executor { engine, store, kick_edge: Arc::new(move || handle.kick()) }
 }
 
-fn follow(core: &Core, hints: (Hints<AppKey>, Hints<String>), edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
-    let (apps, certificates) = hints;
-    let controls = Some(Controls { apps, certificates, edge: edge.handle.clone() });
+fn follow(core: &Core, hints: (Hints<AppKey>, Hints<String>, Hints<String>), edge: &Edge, cancel: &CancellationToken) -> JoinHandle<()> {
+    let (apps, certificates, nodes) = hints;
+    let controls = Some(Controls { apps, certificates, nodes, edge: edge.handle.clone() });
     tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), controls, cancel.clone()))
 }
 

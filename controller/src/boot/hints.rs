@@ -34,6 +34,7 @@ const RELOAD_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 pub(super) struct Controls {
     pub(super) apps: Hints<AppKey>,
     pub(super) certificates: Hints<String>,
+    pub(super) nodes: Hints<String>,
     pub(super) edge: EdgeHandle,
 }
 
@@ -51,11 +52,12 @@ pub(super) async fn follow_store(
             let read = reload(&store, &settings).await;
             again.ended(read, Instant::now());
         }
-        let Some(Controls { apps, certificates, edge }) = &controls else { continue };
+        let Some(Controls { apps, certificates, nodes, edge }) = &controls else { continue };
         match topic {
             None | Some(Topic::Settings) => {
                 apps.resync();
                 certificates.resync();
+                nodes.resync();
                 edge.kick();
             }
             Some(Topic::Certificates) => {
@@ -64,6 +66,7 @@ pub(super) async fn follow_store(
             }
             Some(Topic::Apps | Topic::Domains) => apps.dirty(),
             Some(Topic::Routes) => edge.kick(),
+            Some(Topic::Nodes) => nodes.resync(),
             Some(Topic::Organizations) => {}
         }
     }

@@ -9,7 +9,7 @@
 //! observation takes routes away. The publisher does that check.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use api_types::Host;
@@ -18,13 +18,14 @@ use api_types::kinds::edge::Protocol;
 use bytes::Bytes;
 
 use super::dynamic::{
-    Certificate, CertificateStore, Configuration, Cookie, ForwardingTimeouts, Headers, Http, LoadBalancer, Middleware, ProxyHealthCheck,
-    Retry, Router, RouterTls, Server, ServersTransport, Service, Sticky, Tls,
+    Certificate, CertificateStore, Configuration, Cookie, ForwardingTimeouts, Headers, Http, LoadBalancer, Middleware, PartCheck,
+    ProxyHealthCheck, Retry, Router, RouterTls, Server, ServersTransport, Service, Sticky, Tls, Weighted,
 };
 use super::inputs::{CertificatePair, Inputs, sha256_hex};
+use super::nodes::{self, NodeFiles};
 use super::policy::{self, Policy, PolicyInput, RETRY};
 use super::responder::Pages;
-use super::{Endpoint, EndpointTable, Route};
+use super::{Backend, Endpoint, EndpointTable, Route};
 
 /// Begin of the name of the middleware that carries the document's revision.
 pub const REVISION_PREFIX: &str = "skyswarm-rev-";
@@ -54,6 +55,8 @@ pub struct DocumentOptions {
     pub probe: Option<String>,
     /// Where our own responder listens; `None` when there is none, and then what it answers is 503 too.
     pub responder: Option<SocketAddr>,
+    /// What this edge shows to those of other nodes; `None` when there are none.
+    pub node: Option<NodeFiles>,
     /// How often a request is tried when no connection comes about.
     pub retry_attempts: u32,
     /// Wait before the second try.
@@ -71,6 +74,7 @@ impl Default for DocumentOptions {
             https: None,
             probe: None,
             responder: None,
+            node: None,
             retry_attempts: 4,
             retry_initial_interval: Duration::from_millis(20),
             dial_timeout: Duration::from_secs(1),
@@ -89,7 +93,7 @@ pub struct Rendered {
     /// First 16 hex digits of the content's SHA-256.
     pub hash: String,
     /// Backends of each service.
-    pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+    pub servers_by_key: BTreeMap<String, Vec<Backend>>,
     /// Maintenance pages that are switched on.
     pub pages: Pages,
     /// What could not be honoured, for the log.
@@ -110,18 +114,20 @@ pub fn render(inputs: &Inputs, table: &EndpointTable, options: &DocumentOptions)
     let mut servers_by_key = BTreeMap::new();
     let mut pages = Pages::new();
     let mut conflicts = Vec::new();
-    let by_app = ready_by_app(table, &mut conflicts);
+    let doubtful = doubtful(table, &mut conflicts);
+    let by_app = ready_by_app(table, &doubtful);
     for (route, hosts) in with_own_hosts(&inputs.routes, &mut conflicts) {
         let key = route.key();
         let endpoints = by_app.get(&route.app_uid).map_or(&[][..], Vec::as_slice);
-        let servers = servers_of(route, endpoints);
-        http.services.insert(key.clone(), service(route, &servers, options));
+        let chosen = servers_of(route, endpoints);
+        add_services(&mut http, route, &chosen, options);
         let input = PolicyInput { route, passwords: &inputs.passwords, https: options.https.is_some() };
         add_routers(&mut http, &input, &rule(hosts.iter().copied()), options);
         pages.extend(route.edge.maintenance().map(|page| (key.clone(), page.clone())));
-        servers_by_key.insert(key, servers);
+        servers_by_key.insert(key, backends(&chosen));
     }
-    let config = Configuration { http, tls: options.https.as_ref().and_then(|_| tls(inputs)) };
+    let tcp = options.node.as_ref().map(|files| nodes::entries(table, files, |endpoint| doubtful.contains(&endpoint.address.ip())));
+    let config = Configuration { http, tcp, tls: tls(inputs, options) };
     let hash = sha256_hex(&serde_json::to_vec(&config)?).chars().take(16).collect();
     Ok(Rendered { config, hash, servers_by_key, pages, conflicts })
 }
@@ -154,27 +160,29 @@ fn add_routers(http: &mut Http, input: &PolicyInput<'_>, rule: &str, options: &D
     }
 }
 
-fn tls(inputs: &Inputs) -> Option<Tls> {
+fn tls(inputs: &Inputs, options: &DocumentOptions) -> Option<Tls> {
+    let https = options.https.is_some();
     let pair = |pair: &CertificatePair| Certificate { cert_file: pair.chain.clone(), key_file: pair.key.to_string() };
     let stores: BTreeMap<String, CertificateStore> = inputs
         .default_certificate
         .iter()
+        .filter(|_| https)
         .map(|default| (DEFAULT_STORE.to_owned(), CertificateStore { default_certificate: pair(default) }))
         .collect();
-    let tls = Tls { certificates: inputs.certificates.iter().map(pair).collect(), stores };
+    let mut certificates: Vec<Certificate> = inputs.certificates.iter().filter(|_| https).map(pair).collect();
+    certificates.extend(options.node.iter().map(NodeFiles::pair));
+    let tls = Tls { certificates, stores, options: options.node.iter().map(NodeFiles::options).collect() };
     (!tls.certificates.is_empty() || !tls.stores.is_empty()).then_some(tls)
 }
 
 fn responder_service(options: &DocumentOptions) -> Service {
-    Service {
-        load_balancer: LoadBalancer {
-            servers: options.responder.iter().map(|address| Server { url: format!("http://{address}") }).collect(),
-            pass_host_header: true,
-            health_check: None,
-            servers_transport: TRANSPORT.to_owned(),
-            sticky: None,
-        },
-    }
+    Service::LoadBalancer(LoadBalancer {
+        servers: options.responder.iter().map(|address| Server { url: format!("http://{address}") }).collect(),
+        pass_host_header: true,
+        health_check: None,
+        servers_transport: TRANSPORT.to_owned(),
+        sticky: None,
+    })
 }
 
 impl Rendered {
@@ -232,29 +240,45 @@ fn with_own_hosts<'a>(routes: &'a [Route], conflicts: &mut Vec<String>) -> Vec<(
     out
 }
 
-/// Ready endpoints by app. An address that two containers have is in doubt, and goes to nobody.
-fn ready_by_app<'a>(table: &'a EndpointTable, conflicts: &mut Vec<String>) -> BTreeMap<uuid::Uuid, Vec<&'a Endpoint>> {
-    let mut holder: BTreeMap<std::net::IpAddr, &str> = BTreeMap::new();
+/// Addresses of this node that two containers seem to have: they go to nobody. What other nodes say is theirs to judge.
+fn doubtful(table: &EndpointTable, conflicts: &mut Vec<String>) -> BTreeSet<IpAddr> {
+    let mut holder: BTreeMap<IpAddr, &str> = BTreeMap::new();
     let mut doubtful = BTreeSet::new();
-    for endpoint in table.endpoints.values() {
+    for endpoint in table.endpoints.values().filter(|endpoint| endpoint.hop.is_none()) {
         let first = holder.entry(endpoint.address.ip()).or_insert(endpoint.container_id.as_str());
         if *first != endpoint.container_id && doubtful.insert(endpoint.address.ip()) {
             conflicts.push(format!("{} seems to belong to two containers; neither gets requests", endpoint.address.ip()));
         }
     }
+    doubtful
+}
+
+/// Endpoints by app that may get requests.
+fn ready_by_app<'a>(table: &'a EndpointTable, doubtful: &BTreeSet<IpAddr>) -> BTreeMap<uuid::Uuid, Vec<&'a Endpoint>> {
     let mut by_app: BTreeMap<uuid::Uuid, Vec<&Endpoint>> = BTreeMap::new();
-    for endpoint in table.endpoints.values().filter(|endpoint| endpoint.ready && !doubtful.contains(&endpoint.address.ip())) {
+    let sure = |endpoint: &&Endpoint| endpoint.hop.is_some() || !doubtful.contains(&endpoint.address.ip());
+    for endpoint in table.endpoints.values().filter(|endpoint| endpoint.ready).filter(sure) {
         by_app.entry(endpoint.app_uid).or_default().push(endpoint);
     }
     by_app
 }
 
-fn servers_of(route: &Route, endpoints: &[&Endpoint]) -> Vec<SocketAddr> {
+fn servers_of<'a>(route: &Route, endpoints: &[&'a Endpoint]) -> Vec<&'a Endpoint> {
     let wanted = |endpoint: &&&Endpoint| {
         endpoint.app_uid == route.app_uid && endpoint.process == route.process.as_str() && route.releases.contains(&endpoint.release)
     };
-    let servers: BTreeSet<SocketAddr> = endpoints.iter().filter(wanted).map(|endpoint| endpoint.address).collect();
-    servers.into_iter().collect()
+    let mut chosen: Vec<&Endpoint> = endpoints.iter().filter(wanted).copied().collect();
+    // One of a node that is to be emptied is used only while there is no other.
+    if chosen.iter().any(|endpoint| !endpoint.leaving) {
+        chosen.retain(|endpoint| !endpoint.leaving);
+    }
+    chosen.sort_by_key(|endpoint| (endpoint.hop.clone(), endpoint.address));
+    chosen.dedup_by_key(|endpoint| (endpoint.hop.clone(), endpoint.address));
+    chosen
+}
+
+fn backends(chosen: &[&Endpoint]) -> Vec<Backend> {
+    chosen.iter().map(|endpoint| endpoint.backend()).collect()
 }
 
 /// The rule of a router, as it is published and as it is looked for when the proxy is read back. Hosts are
@@ -264,8 +288,39 @@ pub fn rule<'a>(hosts: impl IntoIterator<Item = &'a Host>) -> String {
     terms.join(" || ")
 }
 
-fn service(route: &Route, servers: &[SocketAddr], options: &DocumentOptions) -> Service {
-    let sticky = route.edge.sticky.as_ref().map(|sticky| Sticky {
+/// The service of a route. Where all tasks are here it is one; else each task is a part of its own, because the way to
+/// each on another node is a transport of its own.
+fn add_services(http: &mut Http, route: &Route, chosen: &[&Endpoint], options: &DocumentOptions) {
+    let key = route.key();
+    let sticky = sticky(route, options);
+    let scheme = route.protocol.scheme();
+    // With one server the proxy's own check could only turn the app's answer into a 503, and it speaks HTTP/1.1.
+    let checked = chosen.len() > 1 && route.protocol == Protocol::Http;
+    let health_check = route.health.as_ref().filter(|_| checked).and_then(proxy_health_check);
+    let own = TRANSPORT.to_owned();
+    let Some(files) = options.node.as_ref().filter(|_| chosen.iter().any(|endpoint| endpoint.hop.is_some())) else {
+        let here = chosen.iter().filter(|endpoint| endpoint.hop.is_none());
+        let servers = here.map(|endpoint| Server { url: format!("{scheme}://{}", endpoint.address) }).collect();
+        let all = LoadBalancer { servers, pass_host_header: true, health_check, servers_transport: own, sticky };
+        http.services.insert(key, Service::LoadBalancer(all));
+        return;
+    };
+    for endpoint in chosen {
+        let name = nodes::part_key(&key, &endpoint.task_id);
+        let (server, servers_transport) = nodes::server(endpoint, scheme, &key, TRANSPORT);
+        if let Some(hop) = &endpoint.hop {
+            http.servers_transports.insert(name.clone(), files.transport(&endpoint.task_id, hop, route.protocol, options));
+        }
+        let health_check = health_check.clone();
+        let part = LoadBalancer { servers: vec![server], pass_host_header: true, health_check, servers_transport, sticky: None };
+        http.services.insert(name, Service::LoadBalancer(part));
+    }
+    let health_check = health_check.map(|_| PartCheck {});
+    http.services.insert(key.clone(), Service::Weighted(Weighted { sticky, health_check, ..nodes::weighted(&key, chosen) }));
+}
+
+fn sticky(route: &Route, options: &DocumentOptions) -> Option<Sticky> {
+    route.edge.sticky.as_ref().map(|sticky| Sticky {
         cookie: Cookie {
             name: sticky.cookie_name().to_owned(),
             // A client that comes by plain HTTP would never send it back.
@@ -273,19 +328,7 @@ fn service(route: &Route, servers: &[SocketAddr], options: &DocumentOptions) -> 
             http_only: true,
             same_site: "lax",
         },
-    });
-    let scheme = route.protocol.scheme();
-    // With one server the proxy's own check could only turn the app's answer into a 503, and it speaks HTTP/1.1.
-    let checked = servers.len() > 1 && route.protocol == Protocol::Http;
-    Service {
-        load_balancer: LoadBalancer {
-            servers: servers.iter().map(|address| Server { url: format!("{scheme}://{address}") }).collect(),
-            pass_host_header: true,
-            health_check: route.health.as_ref().filter(|_| checked).and_then(proxy_health_check),
-            servers_transport: TRANSPORT.to_owned(),
-            sticky,
-        },
-    }
+    })
 }
 
 /// The proxy's own check, which keeps working while the controller is away.
@@ -315,8 +358,12 @@ fn retry(options: &DocumentOptions) -> Retry {
     Retry { attempts: options.retry_attempts.max(1), initial_interval: millis(options.retry_initial_interval) }
 }
 
-fn transport(options: &DocumentOptions) -> ServersTransport {
+pub(super) fn transport(options: &DocumentOptions) -> ServersTransport {
     ServersTransport {
+        server_name: None,
+        root_cas: Vec::new(),
+        certificates: Vec::new(),
+        disable_http2: false,
         forwarding_timeouts: ForwardingTimeouts {
             dial_timeout: millis(options.dial_timeout),
             idle_conn_timeout: millis(options.idle_timeout),

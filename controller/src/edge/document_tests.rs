@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::{DocumentOptions, render};
 use crate::edge::inputs::{CertificatePair, Inputs};
-use crate::edge::{Check, Endpoint, EndpointTable, Route};
+use crate::edge::nodes::NodeFiles;
+use crate::edge::{Check, Endpoint, EndpointTable, Hop, Route};
 
 /// Uid of an app; its last eight hex digits are the number.
 pub(crate) fn uid(number: u32) -> Uuid {
@@ -42,6 +43,8 @@ pub(crate) fn endpoint(app: u32, release: &str, address: &str, ready: bool) -> E
         release: release.to_owned(),
         slot: 1,
         address: address.parse().expect("an address"),
+        hop: None,
+        leaving: false,
         ready,
         since: DateTime::<Utc>::UNIX_EPOCH,
         last_check: if ready { Check::Passed } else { Check::Pending },
@@ -201,8 +204,8 @@ proptest! {
             let route = routes.iter().find(|route| route.key() == *key).expect("a route");
             prop_assert!(servers.is_sorted());
             for server in servers {
-                prop_assert_eq!(holders[server].len(), 1, "an address in doubt is served");
-                let endpoint = table.endpoints.values().find(|endpoint| endpoint.address == *server).expect("an endpoint");
+                prop_assert_eq!(holders[&server.address].len(), 1, "an address in doubt is served");
+                let endpoint = table.endpoints.values().find(|endpoint| endpoint.backend() == *server).expect("an endpoint");
                 prop_assert!(endpoint.ready && endpoint.app_uid == route.app_uid && endpoint.process == "web");
             }
         }
@@ -267,4 +270,55 @@ fn golden_document_with_https_and_everything_an_app_can_ask_of_the_edge() {
             .to_json(1)
             .is_ok_and(|json| !json.windows(3).any(|w| w == b"tls"))
     );
+}
+
+/// An endpoint on another node.
+fn elsewhere(app: u32, release: &str, address: &str, task: &str) -> Endpoint {
+    let edge = "10.0.0.2:7443".parse().expect("an address");
+    Endpoint { task_id: task.to_owned(), hop: Some(Hop { node: "nodeb".to_owned(), edge }), ..endpoint(app, release, address, true) }
+}
+
+#[test]
+fn a_task_on_another_node_is_reached_by_its_own_name_and_is_offered_to_nobody_else() {
+    let node = NodeFiles {
+        node: "nodea".to_owned(),
+        certificate: "/edge/node.crt".into(),
+        key: "/edge/node.key".into(),
+        authority: "/edge/nodes.crt".into(),
+    };
+    let options = DocumentOptions { node: Some(node), ..DocumentOptions::default() };
+    // Both nodes have the same addresses; that is no doubt.
+    let here = Endpoint { task_id: "here1".to_owned(), ..endpoint(1, "r1", "172.18.0.3:80", true) };
+    let rendered = |endpoints: Vec<Endpoint>| {
+        let inputs = Inputs::of(&[route(1, "shop", &["a.test"], &["r1"])]);
+        let rendered = render(&inputs, &table(endpoints), &options).expect("renders");
+        let document: serde_json::Value = serde_json::from_slice(&rendered.to_json(1).expect("serialises")).expect("JSON");
+        (rendered, document)
+    };
+    let (both, document) = rendered(vec![here.clone(), elsewhere(1, "r1", "172.18.0.3:80", "there1")]);
+    assert!(both.conflicts.is_empty(), "{:?}", both.conflicts);
+    let key = route(1, "shop", &["a.test"], &["r1"]).key();
+    let (near, far) = (format!("{key}-t-here1"), format!("{key}-t-there1"));
+    assert_eq!(
+        document["http"]["services"][&key]["weighted"]["services"],
+        serde_json::json!([{"name": near, "weight": 1}, {"name": far, "weight": 1}])
+    );
+    let part = |name: &str| document["http"]["services"][name]["loadBalancer"].clone();
+    assert_eq!(part(&near)["servers"][0]["url"], "http://172.18.0.3:80");
+    assert_eq!(
+        (part(&far)["servers"][0]["url"].clone(), part(&far)["serversTransport"].clone()),
+        ("https://10.0.0.2:7443".into(), far.as_str().into())
+    );
+    let transport = &document["http"]["serversTransports"][&far];
+    assert_eq!(transport["serverName"], "there1.nodeb.nodes.skyswarm.internal");
+    assert_eq!((transport["disableHTTP2"].clone(), transport["rootCAs"][0].clone()), (true.into(), "/edge/nodes.crt".into()));
+    // What other nodes may connect to is what is here, and everything else ends at a closed door.
+    let entries: Vec<&String> = document["tcp"]["routers"].as_object().expect("routers").keys().collect();
+    assert_eq!(entries, ["nobody", "task-here1"], "nothing goes in circles");
+    assert_eq!(document["tcp"]["services"]["task-here1"]["loadBalancer"]["servers"][0]["address"], "172.18.0.3:80");
+    assert_eq!(document["tls"]["options"]["skyswarm-nodes"]["clientAuth"]["clientAuthType"], "RequireAndVerifyClientCert");
+    // A node that is to be emptied gets requests only while there is no other.
+    let leaving = Endpoint { leaving: true, ..elsewhere(1, "r1", "172.18.0.3:80", "there1") };
+    assert_eq!(rendered(vec![here, leaving.clone()]).0.servers_by_key[&key].len(), 1);
+    assert_eq!(rendered(vec![leaving]).0.servers_by_key[&key].len(), 1);
 }

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub(super) struct Configuration {
     pub(super) http: Http,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tcp: Option<Tcp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<Tls>,
 }
 
@@ -31,6 +33,62 @@ pub(super) struct Tls {
     pub(super) certificates: Vec<Certificate>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) stores: BTreeMap<String, CertificateStore>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) options: BTreeMap<String, TlsOptions>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TlsOptions {
+    pub(super) min_version: &'static str,
+    pub(super) alpn_protocols: Vec<&'static str>,
+    pub(super) client_auth: ClientAuth,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ClientAuth {
+    pub(super) ca_files: Vec<String>,
+    pub(super) client_auth_type: &'static str,
+}
+
+/// Connections that are passed on as they are, once TLS is off.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(super) struct Tcp {
+    pub(super) routers: BTreeMap<String, TcpRouter>,
+    pub(super) services: BTreeMap<String, TcpService>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TcpRouter {
+    pub(super) rule: String,
+    pub(super) entry_points: Vec<String>,
+    pub(super) service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) priority: Option<u32>,
+    pub(super) tls: TcpRouterTls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct TcpRouterTls {
+    pub(super) options: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TcpService {
+    pub(super) load_balancer: TcpLoadBalancer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct TcpLoadBalancer {
+    pub(super) servers: Vec<TcpServer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct TcpServer {
+    pub(super) address: String,
 }
 
 /// A certificate and its key. Its `Debug` shows neither.
@@ -70,9 +128,31 @@ pub(super) struct RouterTls {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Service {
-    pub(super) load_balancer: LoadBalancer,
+pub(super) enum Service {
+    LoadBalancer(LoadBalancer),
+    Weighted(Weighted),
 }
+
+/// Several services as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Weighted {
+    pub(super) services: Vec<WeightedService>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sticky: Option<Sticky>,
+    /// Present when a part that its own check finds down is to get nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) health_check: Option<PartCheck>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct WeightedService {
+    pub(super) name: String,
+    pub(super) weight: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct PartCheck {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -198,6 +278,14 @@ pub(super) struct Headers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServersTransport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_name: Option<String>,
+    #[serde(rename = "rootCAs", skip_serializing_if = "Vec::is_empty")]
+    pub(super) root_cas: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) certificates: Vec<Certificate>,
+    #[serde(rename = "disableHTTP2", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) disable_http2: bool,
     pub(super) forwarding_timeouts: ForwardingTimeouts,
 }
 

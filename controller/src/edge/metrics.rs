@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn routes_are_counted_by_whether_somebody_answers() {
-        let servers = |count: u16| (0..count).map(|port| ([10, 0, 0, 1], port).into()).collect();
+        let servers = |count: u16| (0..count).map(|port| std::net::SocketAddr::from(([10, 0, 0, 1], port)).into()).collect();
         let servers_by_key = BTreeMap::from([("a".to_owned(), servers(2)), ("b".to_owned(), servers(0)), ("c".to_owned(), servers(1))]);
         let (_published, published) = watch::channel(Some(Arc::new(Published { servers_by_key, ..Published::empty() })));
         let (_endpoints, endpoints) = watch::channel(Arc::new(EndpointTable::default()));

@@ -9,6 +9,7 @@
 //! answer now. Routes change by a planned step; endpoints change by themselves, at the first sign that a
 //! task comes or goes, because the engine gives a freed address to another container within seconds.
 
+pub mod backend;
 pub mod document;
 mod dynamic;
 pub mod endpoints;
@@ -16,6 +17,7 @@ pub mod inputs;
 pub mod known_good;
 pub mod lag;
 pub mod metrics;
+pub mod nodes;
 pub mod policy;
 pub mod provider;
 pub mod publisher;
@@ -30,6 +32,8 @@ use api_types::{AppName, Host, OrgName, ProcessName};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use backend::{Backend, Hop};
 
 /// Where an app's requests go: the desired state of the edge for one app. Stored as a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,14 +91,27 @@ pub struct Endpoint {
     pub release: String,
     /// Slot of the task.
     pub slot: u64,
-    /// Address that the host reaches.
+    /// Address that its own host reaches.
     pub address: SocketAddr,
+    /// The way to it from here, when it is on another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop: Option<Hop>,
+    /// Whether its node is to be emptied: it gets requests only while the app has no other task.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Whether the last checks say that it answers.
     pub ready: bool,
     /// Since when `ready` has its value.
     pub since: DateTime<Utc>,
     /// What the last check asked and what came back, for people.
     pub last_check: Check,
+}
+
+impl Endpoint {
+    /// As a backend of a route.
+    pub fn backend(&self) -> Backend {
+        Backend { address: self.address, node: self.hop.as_ref().map(|hop| hop.node.clone()) }
+    }
 }
 
 /// Outcome of one health check.
@@ -116,7 +133,7 @@ pub enum Check {
     },
 }
 
-/// All endpoints of this node, and whether the engine could be asked.
+/// All endpoints that this node can send requests to, and whether the engine could be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointTable {
     /// By task id.
@@ -145,10 +162,10 @@ pub struct RouteFacts {
     pub policy: Option<String>,
     /// `enabled`, or the proxy's errors.
     pub error: Option<String>,
-    /// Backend addresses that the proxy uses, sorted.
-    pub servers: Vec<SocketAddr>,
+    /// Backends that the proxy uses, sorted.
+    pub servers: Vec<Backend>,
     /// Backends that the proxy itself found not to answer.
-    pub down: Vec<SocketAddr>,
+    pub down: Vec<Backend>,
     /// Releases of the tasks behind `servers`, as far as they are known.
     pub releases: Vec<String>,
     /// Outcome of our own request through the edge.

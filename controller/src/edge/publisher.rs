@@ -6,7 +6,6 @@
 //! still leaves. It does not serve the document; see [`super::provider`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use super::document::{DocumentOptions, render};
 use super::inputs::Inputs;
 use super::known_good::KnownGood;
 use super::responder::Pages;
-use super::{Check, EndpointTable};
+use super::{Backend, Check, EndpointTable};
 use crate::effects::{Effect, Effects, Injected, Kind};
 
 /// Any error, to be shown with its causes.
@@ -46,7 +45,7 @@ pub struct Published {
     /// Traefik's dynamic configuration.
     pub json: Bytes,
     /// Backends of each route, by its key.
-    pub servers_by_key: BTreeMap<String, Vec<SocketAddr>>,
+    pub servers_by_key: BTreeMap<String, Vec<Backend>>,
     /// Maintenance pages that are switched on, by route key.
     pub pages: Pages,
 }

@@ -26,6 +26,7 @@ pub enum Kind {
     NetworkRemove,
     SecretCreate,
     SecretRemove,
+    NodeUpdate,
     ServiceCreate,
     ServiceUpdate,
     ServiceRemove,
@@ -45,11 +46,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NetworkCreate,
         Self::NetworkRemove,
         Self::SecretCreate,
         Self::SecretRemove,
+        Self::NodeUpdate,
         Self::ServiceCreate,
         Self::ServiceUpdate,
         Self::ServiceRemove,
@@ -74,6 +76,7 @@ impl Kind {
             Self::NetworkRemove => "network_remove",
             Self::SecretCreate => "secret_create",
             Self::SecretRemove => "secret_remove",
+            Self::NodeUpdate => "node_update",
             Self::ServiceCreate => "service_create",
             Self::ServiceUpdate => "service_update",
             Self::ServiceRemove => "service_remove",

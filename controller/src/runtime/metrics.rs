@@ -133,6 +133,7 @@ pub struct Metrics {
     panics: Family<Of, Counter>,
     resyncs: Family<ListOf, Counter>,
     resync_age: Family<Of, Since>,
+    resync_seconds: Histograms,
     hints_dropped: Family<Of, Counter>,
     /// 1 while this process leads.
     pub leader: Gauge,
@@ -156,6 +157,7 @@ impl Metrics {
             panics: Family::default(),
             resyncs: Family::default(),
             resync_age: Family::default(),
+            resync_seconds: Family::new_with_constructor(seconds),
             hints_dropped: Family::default(),
             leader: Gauge::default(),
             events_dropped: Counter::default(),
@@ -171,6 +173,8 @@ impl Metrics {
         registry.register("reconcile_resyncs", "Listings of all keys, by how they ended", metrics.resyncs.clone());
         let help = "Time since all keys were last listed, or since this process began to lead; 0 while it does not";
         registry.register("reconcile_resync_age_seconds", help, metrics.resync_age.clone());
+        let help = "How long a listing of all keys took, with the look that tells which need no run";
+        registry.register("reconcile_resync_duration_seconds", help, metrics.resync_seconds.clone());
         registry.register("reconcile_hints_dropped", "Hints that a resync has to repair", metrics.hints_dropped.clone());
         registry.register("leader", "1 while this process leads", metrics.leader.clone());
         registry.register("events_dropped", "Events that were not written", metrics.events_dropped.clone());
@@ -193,6 +197,7 @@ impl Metrics {
             queue_seconds: self.queue_seconds.get_or_create_owned(&of),
             overdue: self.overdue.get_or_create_owned(&of),
             resync_age: self.resync_age.get_or_create_owned(&of),
+            resync_seconds: self.resync_seconds.get_or_create_owned(&of),
             in_flight: self.in_flight.get_or_create_owned(&of),
             retries: self.retries.get_or_create_owned(&of),
             panics: self.panics.get_or_create_owned(&of),
@@ -223,6 +228,7 @@ pub struct ControllerMetrics {
     queue_seconds: Histogram,
     overdue: Since,
     resync_age: Since,
+    resync_seconds: Histogram,
     in_flight: Gauge,
     retries: Counter,
     panics: Counter,
@@ -252,8 +258,9 @@ impl ControllerMetrics {
         self.resync_age.set(leads.then(Instant::now));
     }
 
-    /// A listing of all keys ended.
-    pub fn resync_ended(&self, result: ListResult) {
+    /// A listing of all keys ended, and took so long.
+    pub fn resync_ended(&self, result: ListResult, took: Duration) {
+        self.resync_seconds.observe(took.as_secs_f64());
         if result == ListResult::Done {
             self.resync_age.set(Some(Instant::now()));
         }
@@ -305,6 +312,7 @@ mod tests {
             "skyswarm_reconcile_panics_total{controller=\"app\"} 0",
             "skyswarm_reconcile_overdue_seconds{controller=\"app\"} 0.0",
             "skyswarm_reconcile_resync_age_seconds{controller=\"app\"} 0.0",
+            "skyswarm_reconcile_resync_duration_seconds_count{controller=\"app\"} 0",
             "skyswarm_leader 0",
             "skyswarm_events_dropped_total 0",
         ] {

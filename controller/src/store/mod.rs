@@ -243,6 +243,7 @@ pub enum Topic {
     Settings,
     Organizations,
     Certificates,
+    Nodes,
 }
 
 /// An event to record; times and count are the store's.

@@ -129,6 +129,7 @@ fn topic(payload: &str) -> Option<Topic> {
         "settings" => Topic::Settings,
         "organizations" => Topic::Organizations,
         "certificates" => Topic::Certificates,
+        "nodes" => Topic::Nodes,
         _ => return None,
     })
 }

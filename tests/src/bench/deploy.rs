@@ -71,7 +71,7 @@ async fn bare_service(bench: &Bench, round: usize) -> Result<f64> {
     let begun = Instant::now();
     let network = NetworkCreateRequest { name: name.clone(), driver: Some("overlay".to_owned()), ..Default::default() };
     let network = docker.create_network(network).await?.id;
-    let service = docker.create_service(spec(&name, image, &network), None).await?.id.context("a service without an id")?;
+    let service = docker.create_service(spec(&name, image, &network, 1), None).await?.id.context("a service without an id")?;
     while !runs(&docker, &name).await? {
         ensure!(begun.elapsed() < PATIENCE, "service {name} does not run");
         tokio::time::sleep(LOOK).await;
@@ -83,7 +83,7 @@ async fn bare_service(bench: &Bench, round: usize) -> Result<f64> {
     Ok(took.as_secs_f64() * 1e3)
 }
 
-fn spec(name: &str, image: String, network: &str) -> ServiceSpec {
+pub(super) fn spec(name: &str, image: String, network: &str, replicas: i64) -> ServiceSpec {
     ServiceSpec {
         name: Some(name.to_owned()),
         task_template: Some(TaskSpec {
@@ -95,7 +95,7 @@ fn spec(name: &str, image: String, network: &str) -> ServiceSpec {
             networks: Some(vec![NetworkAttachmentConfig { target: Some(network.to_owned()), ..Default::default() }]),
             ..Default::default()
         }),
-        mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }), ..Default::default() }),
+        mode: Some(ServiceSpecMode { replicated: Some(ServiceSpecModeReplicated { replicas: Some(replicas) }), ..Default::default() }),
         endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ..Default::default() }),
         ..Default::default()
     }

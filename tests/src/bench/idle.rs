@@ -20,6 +20,11 @@ pub(super) async fn fill(bench: &Bench, extent: &Extent) -> Result<()> {
         async move { bench.platform.put_app(&manifest(&format!("idle-{number}"), replicas, 0)).await }
     });
     stream::iter(puts).buffer_unordered(4).try_collect::<Vec<()>>().await?;
+    at_rest(bench).await
+}
+
+/// Waits until nothing is left to do for any app.
+pub(super) async fn at_rest(bench: &Bench) -> Result<()> {
     let begun = Instant::now();
     let sql = "SELECT count(*) FROM apps WHERE desired_version > observed_version OR generation > observed_generation \
                OR NOT status @? '$.conditions[*] ? (@.type == \"Progressing\" && @.status == \"False\")'";

@@ -3,6 +3,7 @@
 //! Everything runs on an engine, a server and a proxy of its own, in namespaces of its own. What is compared is measured in
 //! pairs, one after the other in one run, because machines differ and other work comes and goes.
 
+mod bulk;
 mod deploy;
 mod figure;
 mod idle;
@@ -31,7 +32,9 @@ pub struct Extent {
     pub commits: usize,
     /// Edits by hand.
     pub edits: usize,
-    /// Apps that the server keeps while it idles.
+    /// Times that all apps are applied at once, and removed again.
+    pub bulks: usize,
+    /// Apps that are applied at once, and that the server keeps while it idles.
     pub apps: usize,
     /// How many of these have a replica; the others have none.
     pub running: usize,
@@ -44,17 +47,17 @@ pub struct Extent {
 impl Extent {
     /// What the figures in the documentation were measured with.
     pub fn full() -> Self {
-        Self { pairs: 7, commits: 20, edits: 15, apps: 300, running: 60, windows: 3, window: Duration::from_secs(30) }
+        Self { pairs: 7, commits: 20, edits: 15, bulks: 5, apps: 300, running: 60, windows: 3, window: Duration::from_secs(30) }
     }
 
     /// For a first impression.
     pub fn quick() -> Self {
-        Self { pairs: 5, commits: 8, edits: 5, apps: 100, running: 10, windows: 1, window: Duration::from_secs(30) }
+        Self { pairs: 5, commits: 8, edits: 5, bulks: 2, apps: 100, running: 10, windows: 1, window: Duration::from_secs(30) }
     }
 
     /// Just enough to see that every figure comes out.
     pub fn shortest() -> Self {
-        Self { pairs: 1, commits: 2, edits: 1, apps: 3, running: 1, windows: 1, window: Duration::from_secs(2) }
+        Self { pairs: 1, commits: 2, edits: 1, bulks: 1, apps: 3, running: 1, windows: 1, window: Duration::from_secs(2) }
     }
 }
 
@@ -98,6 +101,8 @@ pub async fn run(extent: &Extent, mut tell: impl FnMut(&str)) -> Result<Vec<Figu
     figures.push(latency::commit_to_write(&bench, extent).await?);
     tell("edit by hand to put right");
     figures.push(latency::drift(&bench, extent, "drift_ms").await?);
+    tell("many apps at once, in rounds");
+    figures.extend(bulk::measure(&bench, extent).await?);
     tell("apps for idling");
     idle::fill(&bench, extent).await?;
     tell("idling");

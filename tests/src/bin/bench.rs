@@ -18,9 +18,10 @@ async fn main() -> Result<()> {
             ("--quick", _) => extent = Extent::quick(),
             (_, Some(("--apps", value))) => extent.apps = value.parse().context("--apps")?,
             (_, Some(("--running", value))) => extent.running = value.parse().context("--running")?,
+            (_, Some(("--bulks", value))) => extent.bulks = value.parse().context("--bulks")?,
             (_, Some(("--pairs", value))) => extent.pairs = value.parse().context("--pairs")?,
             (_, Some(("--windows", value))) => extent.windows = value.parse().context("--windows")?,
-            _ => bail!("unknown argument {argument}; there are --quick, --apps=N, --running=N, --pairs=N and --windows=N"),
+            _ => bail!("unknown argument {argument}; there are --quick, --apps=N, --running=N, --bulks=N, --pairs=N and --windows=N"),
         }
     }
     let folder = from_env("SKYSWARM_BENCH_DIR")?;

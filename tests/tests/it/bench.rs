@@ -5,7 +5,7 @@ use lab::bench::{Extent, run};
 #[tokio::test]
 async fn the_shortest_bench_gives_every_figure() -> anyhow::Result<()> {
     let figures = run(&Extent::shortest(), |what| println!("{what}")).await?;
-    for name in ["deploy_ratio", "commit_to_write_ms", "idle_cpu", "rss_mb", "drift_ms"] {
+    for name in ["deploy_ratio", "commit_to_write_ms", "converge_ratio", "stack_ratio", "noop_ratio", "idle_cpu", "rss_mb", "drift_ms"] {
         let figure = figures.iter().find(|figure| figure.name == name);
         let figure = figure.ok_or_else(|| anyhow::anyhow!("no {name} in {figures:?}"))?;
         assert!(figure.runs > 0 && figure.limit.is_some(), "{figure:?}");

@@ -8,7 +8,8 @@ use api_types::drift::{DriftAction, DriftRecord};
 use api_types::why::Case;
 use api_types::{ConditionStatus, ConditionType, Reason};
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigPublishModeEnum, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec, TaskSpecPlacement,
+    EndpointPortConfig, EndpointPortConfigPublishModeEnum, HealthConfig, Limit, Mount, MountType, NetworkAttachmentConfig, ServiceSpec,
+    TaskSpecPlacement,
 };
 use lab::platform::{IMAGE, Platform, condition, says};
 
@@ -50,7 +51,7 @@ fn container(spec: &mut ServiceSpec) -> &mut bollard::models::TaskSpecContainerS
 }
 
 /// What is edited, the field that the ledger is to name, and what it is to say of what was found.
-const EDITS: [(&str, Edit, &str); 12] = [
+const EDITS: [(&str, Edit, &str); 13] = [
     ("replicas", |spec| spec.mode.get_or_insert_default().replicated.get_or_insert_default().replicas = Some(3), "3"),
     (
         "image",
@@ -71,6 +72,11 @@ const EDITS: [(&str, Edit, &str); 12] = [
             resources.limits = Some(Limit { memory_bytes: Some(96 << 20), ..resources.limits.clone().unwrap_or_default() });
         },
         "100663296",
+    ),
+    (
+        "Healthcheck",
+        |spec| container(spec).health_check = Some(HealthConfig { test: Some(vec!["NONE".into()]), ..Default::default() }),
+        "set",
     ),
     ("args", |spec| container(spec).args = Some(vec!["worker".into()]), "worker"),
     ("User", |spec| container(spec).user = Some("1000".into()), "set"),

@@ -35,7 +35,7 @@ async fn until_goes_to(lab: &Lab, route: &Route, address: SocketAddr) {
     let begun = Instant::now();
     loop {
         match lab.client.route_facts(&route.key()).await {
-            Fact::Known(facts) if facts.servers == [address] => return,
+            Fact::Known(facts) if facts.servers == [address.into()] => return,
             last => assert!(begun.elapsed() < Duration::from_secs(10), "{last:?}"),
         }
         sleep(Duration::from_millis(10)).await;

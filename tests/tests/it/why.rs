@@ -13,7 +13,7 @@ const MISSING: &str = "registry.invalid/shop@sha256:0123456789abcdef0123456789ab
 /// An app with one process `web`; `more` are further fields of its spec.
 fn manifest(name: &str, image: &str, web: &str, more: &str) -> String {
     format!(
-        "apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  image: {image}\n  processes:\n    web: {{{web}}}\n  rollout: {{healthWindow: 1s, progressDeadline: 8s}}\n{more}"
+        "apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {{name: {name}}}\nspec:\n  image: {image}\n  processes:\n    web: {{{web}}}\n  rollout: {{healthWindow: 1s, progressDeadline: 20s}}\n{more}"
     )
 }
 
@@ -60,10 +60,11 @@ async fn a_ready_app_is_proven_to_be_so_and_each_bad_release_is_told_apart() -> 
     let lines = why.log.expect("a log").lines;
     assert!(lines.iter().any(|line| line.contains("crashing, as the environment asks")), "{lines:?}");
     let why = told(&platform, "sick", Case::HealthCheck, &["/healthz answered 500"]).await?;
-    assert!(why.log.is_some_and(|log| log.lines.iter().any(|line| line.contains("listening"))));
+    assert!(why.log.is_some_and(|log| log.lines.iter().any(|line| line.contains("GET /healthz 500"))));
     told(&platform, "deaf", Case::PortClosed, &["connection refused on port 8080"]).await?;
     told(&platform, "huge", Case::NoNodeFits, &["memory is short: web wants 4096 GiB, the largest node has"]).await?;
-    told(&platform, "silent", Case::RegistryUnreachable, &["registry.invalid/shop:1"]).await?;
+    told(&platform, "silent", Case::RegistryUnreachable, &["registry.invalid/shop:1", "the registry registry.invalid did not answer"])
+        .await?;
 
     platform.deploy(&good("fine", "")).await?;
     let why = platform.why("fine").await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api_types::api::{ApplyResult, RollbackRequest, ScaleRequest};
 use api_types::event::Event;
+use api_types::kinds::node::Availability;
 use api_types::token::TokenInfo;
 use api_types::{
     AppName, AppSpec, Certificate, CertificateName, Domain, EnvKey, Host, Manifest, Node, OrgName, Organization, ProcessName, SecretValue,
@@ -154,6 +155,10 @@ impl Backend for Faulty {
     }
     async fn node_list(&self) -> Read<Vec<Node>> {
         self.store.node_list().await
+    }
+    async fn node_ask(&self, id: &str, wanted: Availability, cx: &WriteContext) -> Write<()> {
+        self.gate().await?;
+        self.store.node_ask(id, wanted, cx).await
     }
     async fn event_page(&self, org: Option<&OrgName>, object: Option<(&str, &str)>, query: &EventQuery) -> Read<Vec<Event>> {
         self.store.event_page(org, object, query).await

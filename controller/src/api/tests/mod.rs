@@ -299,7 +299,7 @@ impl Harness {
             harness.tokens.insert(name, token);
         }
         harness.make_spare().await;
-        let mut node = Node::new(ObjectMeta::named("n1"), NodeSpec {});
+        let mut node = Node::new(ObjectMeta::named("n1"), NodeSpec::default());
         node.status = Some(NodeStatus { id: "x2o0i1kzq9".to_owned(), ..NodeStatus::default() });
         harness.store().node_replace_all(&[node], harness.epoch).await.expect("written");
         harness

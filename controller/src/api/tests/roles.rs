@@ -24,7 +24,7 @@ fn body_for(method: &str, template: &str) -> Option<Value> {
         ("PUT", path) if path.ends_with("/pause") => Some(json!({"for": "2h", "because": "we look"})),
         ("POST", "/v1/orgs/{org}/apps/{name}/plan" | "/v1/orgs/{org}/apps/{name}/restart") => None,
         ("POST", path) if path.ends_with("/rollback") => Some(json!({"to": 1})),
-        ("POST", path) if path.ends_with("/retry") => None,
+        ("POST", path) if path.ends_with("/retry") || path.starts_with("/v1/nodes/") => None,
         ("POST" | "PUT" | "PATCH", other) => panic!("no body for {other}"),
         _ => None,
     }

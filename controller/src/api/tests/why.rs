@@ -20,6 +20,7 @@ fn witness(task: &str) -> Witness {
         node: Some("n1".to_owned()),
         state: "failed".to_owned(),
         message: "it ended with exit code 3".to_owned(),
+        reason: None,
         exit_code: Some(3),
         since: start(),
         log: None,

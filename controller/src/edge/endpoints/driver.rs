@@ -413,6 +413,8 @@ fn endpoint(entry: &Entry) -> Endpoint {
         release: target.release.clone(),
         slot: target.slot,
         address: target.address,
+        hop: None,
+        leaving: false,
         ready: health.ready,
         since: health.since,
         last_check: health.last.clone(),

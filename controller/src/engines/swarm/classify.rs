@@ -108,6 +108,7 @@ mod tests {
             EngineError::NotManager { .. } => "NotManager",
             EngineError::Stale { .. } => "Stale",
             EngineError::Unreachable { .. } => "Unreachable",
+            EngineError::RegistrySilent { .. } => "RegistrySilent",
             EngineError::Other { .. } => "Other",
         }
     }

@@ -302,12 +302,21 @@ pub(super) fn node_from_engine(node: models::Node) -> SwarmNode {
         availability: spec.availability.map(|availability| availability.to_string()).unwrap_or_default(),
         state: status.state.map(|state| state.to_string()).unwrap_or_default(),
         message: status.message.unwrap_or_default(),
-        leader: node.manager_status.and_then(|manager| manager.leader).unwrap_or(false),
-        address: status.addr.unwrap_or_default(),
+        leader: node.manager_status.as_ref().and_then(|manager| manager.leader).unwrap_or(false),
+        address: node_address(status.addr.unwrap_or_default(), node.manager_status.and_then(|manager| manager.addr)),
         engine_version: description.engine.and_then(|engine| engine.engine_version).unwrap_or_default(),
         nano_cpus: resources.nano_cpus.unwrap_or(0),
         memory_bytes: resources.memory_bytes.unwrap_or(0),
         labels: sorted(spec.labels),
+    }
+}
+
+/// Where other nodes reach a node. Of a manager the engine may say `0.0.0.0`, and what it advertises with its port.
+fn node_address(address: String, advertised: Option<String>) -> String {
+    let host = advertised.and_then(|text| text.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+    match host {
+        Some(host) if address.is_empty() || address == "0.0.0.0" || address == "127.0.0.1" => host,
+        _ => address,
     }
 }
 

@@ -102,7 +102,12 @@ fn group(place: &str) -> &str {
 }
 
 fn name(group: &str) -> &str {
-    group.rsplit('/').next().unwrap_or(group)
+    match group.rsplit('/').next() {
+        // The client library has a word of its own for it.
+        Some("HealthCheck") => "Healthcheck",
+        Some(name) => name,
+        None => group,
+    }
 }
 
 fn text(group: &str, found: &Value, expected: &Value) -> String {
@@ -231,7 +236,7 @@ mod tests {
         let wanted = of(&[
             ("Mounts", "bind at /data"),
             ("User", "set"),
-            ("HealthCheck", "set"),
+            ("Healthcheck", "set"),
             ("Placement", "node.role==worker"),
             ("RestartPolicy", "taken away"),
             ("Resources", "changed"),

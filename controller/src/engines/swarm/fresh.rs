@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use prometheus_client::metrics::counter::Counter;
@@ -113,6 +114,8 @@ impl FreshSwarm {
                 _ if write.of != of => (false, false),
                 // Whether this list is about it is not known when it is not there, so time alone ends this.
                 Shows::Removed => (found.is_some(), false),
+                // Networks are listed by their whole name.
+                _ if of == Of::Networks && !prefix.is_empty() && write.name != prefix => (false, false),
                 _ if !write.name.starts_with(prefix) => (false, false),
                 Shows::Created => (found.is_none(), found.is_some()),
                 Shows::Above(version) => (found.is_some_and(|found| *found <= version), found.is_some_and(|found| *found > version)),
@@ -135,6 +138,9 @@ impl FreshSwarm {
 
 #[async_trait]
 impl SwarmEngine for FreshSwarm {
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()> {
+        self.inner.node_set_availability(id, availability).await
+    }
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         let services = self.inner.service_list(prefix).await?;
         self.check(Of::Services, prefix, services.iter().map(|service| Listed { id: &service.id, version: service.version }))?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use secrecy::SecretString;
@@ -82,6 +83,9 @@ impl SwarmEngine for InjectedSwarm {
     }
     async fn node_list(&self) -> EngineResult<Vec<SwarmNode>> {
         self.inner.node_list().await
+    }
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()> {
+        self.effects.run(Kind::NodeUpdate, id, || self.inner.node_set_availability(id, availability)).await
     }
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         self.read(prefix.to_owned(), |answers| &mut answers.services, self.inner.service_list(prefix)).await

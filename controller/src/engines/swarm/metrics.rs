@@ -39,6 +39,8 @@ calls! {
     SwarmInit => "swarm" "create",
     /// Machines.
     NodeList => "node" "list",
+    /// Whether a machine takes tasks.
+    NodeUpdate => "node" "update",
     /// Services.
     ServiceList => "service" "list",
     /// One service.
@@ -89,7 +91,7 @@ fn result_of<T>(result: &EngineResult<T>) -> &'static str {
         Err(EngineError::Invalid { .. }) => "invalid",
         Err(EngineError::NotManager { .. }) => "not_manager",
         Err(EngineError::Stale { .. }) => "stale",
-        Err(EngineError::Unreachable { .. }) => "unreachable",
+        Err(EngineError::Unreachable { .. } | EngineError::RegistrySilent { .. }) => "unreachable",
         Err(EngineError::Denied { .. }) => "denied",
         Err(EngineError::Other { .. }) => "other",
     }

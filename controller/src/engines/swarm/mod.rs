@@ -20,6 +20,7 @@ use std::net::IpAddr;
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -95,6 +96,16 @@ pub enum EngineError {
     Stale {
         /// What was written.
         what: String,
+    },
+    /// The engine answered, but the registry of an image did not answer the engine.
+    #[error("the registry {registry} did not answer the engine, which asked for {image}: {message}")]
+    RegistrySilent {
+        /// Host of the registry.
+        registry: String,
+        /// The image.
+        image: String,
+        /// What went wrong.
+        message: String,
     },
     /// Any other answer.
     #[error("the engine answered {status} to {what}: {message}")]
@@ -189,6 +200,23 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+}
+
+/// What tells one state of a service from another, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceHead {
+    /// Engine id.
+    pub id: String,
+    /// Version for compare-and-swap: every change of the service makes it greater.
+    pub version: u64,
+    /// The service's own labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl From<Service> for ServiceHead {
+    fn from(service: Service) -> Self {
+        Self { id: service.id, version: service.version, labels: service.spec.labels }
+    }
 }
 
 impl Service {
@@ -459,9 +487,15 @@ pub trait SwarmEngine: Send + Sync + 'static {
     async fn init(&self, init: &SwarmInit) -> EngineResult<()>;
     /// Machines of the Swarm.
     async fn node_list(&self) -> EngineResult<Vec<SwarmNode>>;
+    /// Sets whether a node takes tasks; everything else of it stays.
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()>;
 
     /// Services whose name begins with `prefix` (all with our label when it is empty).
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>>;
+    /// All services with our label, without what they are: a fraction of what the whole list costs.
+    async fn service_heads(&self) -> EngineResult<Vec<ServiceHead>> {
+        Ok(self.service_list("").await?.into_iter().map(ServiceHead::from).collect())
+    }
     /// The labels of whatever service has this very name, ours or not.
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>>;
     /// Services that may be somebody else's, with everything that is set.
@@ -478,8 +512,8 @@ pub trait SwarmEngine: Send + Sync + 'static {
     /// Tasks of services by id; of all services that carry our label when `service_ids` is empty.
     async fn task_list(&self, service_ids: &[String]) -> EngineResult<Vec<Task>>;
 
-    /// Networks whose name begins with `prefix` (all with our label when it is empty).
-    async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>>;
+    /// The network of a name (all with our label when it is empty).
+    async fn network_list(&self, name: &str) -> EngineResult<Vec<Network>>;
     /// Creates an overlay network and returns its id.
     async fn network_create(&self, spec: &NetworkSpec) -> EngineResult<String>;
     /// Removes a network by id.

@@ -18,10 +18,12 @@ use super::handshake;
 use super::{ProxyApi, ProxyError, ProxyOverview};
 use crate::edge::document::{REVISION_PREFIX, probe_router, tls_router};
 use crate::edge::responder::PAGE_HEADER;
-use crate::edge::{EndpointTable, ProbeResult, Route, RouteFacts, policy};
+use crate::edge::{Backend, Endpoint, EndpointTable, ProbeResult, Route, RouteFacts, nodes, policy};
 use crate::plan::Fact;
 
 const API_TIMEOUT: Duration = Duration::from_secs(1);
+/// Parts of a route in one answer.
+const PARTS_PAGE: usize = 100;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What Traefik says when no router matches.
 const NO_ROUTER: &[u8] = b"404 page not found\n";
@@ -91,6 +93,7 @@ impl TraefikClient {
         }
         let Some(mut router) = self.router(key).await? else { return Ok(None) };
         let service = self.get::<ServiceInfo>(&format!("/http/services/{key}@http")).await?;
+        let parts = self.parts(key, service.as_ref()).await?;
         // The other routers of the route: they came with the same document.
         let plain = policy::marker_of(key, &router.middlewares).is_none();
         let tls = self.https.map(|_| (tls_router(key), true));
@@ -102,7 +105,21 @@ impl TraefikClient {
         if !router.error.is_empty() {
             router.error.extend(self.middleware_errors(key, &router).await?);
         }
-        Ok(Some(facts(key, router, service, &self.endpoints.borrow())))
+        Ok(Some(facts(key, router, (service, parts), &self.endpoints.borrow())))
+    }
+
+    /// The services of a route's tasks, where it has one for each.
+    async fn parts(&self, key: &str, service: Option<&ServiceInfo>) -> Result<Vec<ServiceInfo>, ProxyError> {
+        let Some(weighted) = service.and_then(|service| service.weighted.as_ref()) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for page in 1..=weighted.services.len().div_ceil(PARTS_PAGE) {
+            let path = format!("/http/services?search={key}-t-&per_page={PARTS_PAGE}&page={page}");
+            let services: Vec<ServiceInfo> = self.get(&path).await?.unwrap_or_default();
+            found.extend(services);
+        }
+        let is_part = |name: &str| weighted.services.iter().any(|part| name.strip_suffix("@http").unwrap_or(name) == part.name);
+        found.retain(|part| is_part(&part.name));
+        Ok(found)
     }
 
     async fn router(&self, name: &str) -> Result<Option<RouterInfo>, ProxyError> {
@@ -264,7 +281,25 @@ fn merge(router: &mut RouterInfo, key: &str, other: Option<RouterInfo>, has_poli
     router.error.extend(other.error.into_iter().filter(|error| !router.error.contains(error)).collect::<Vec<_>>());
 }
 
-fn facts(key: &str, router: RouterInfo, service: Option<ServiceInfo>, table: &EndpointTable) -> RouteFacts {
+/// Notes which task a part of a route is, and what the proxy finds wrong with it.
+fn add_part(part: ServiceInfo, table: &EndpointTable, servers: &mut BTreeSet<Backend>, down: &mut BTreeSet<Backend>) -> Vec<String> {
+    let name = part.name.strip_suffix("@http").unwrap_or(&part.name);
+    let mut errors = part.error;
+    if part.status != "enabled" && errors.is_empty() {
+        errors.push(format!("the service {name} is {}", part.status));
+    }
+    let Some(task) = nodes::part_of(name).map(|(_, task)| task) else { return errors };
+    // One that the table has no more is on its way out of the document; whose it was is no longer known.
+    let gone = || Backend { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), node: Some(task.to_owned()) };
+    let backend = table.endpoints.get(task).map_or_else(gone, Endpoint::backend);
+    if part.server_status.values().any(|status| status != "UP") {
+        down.insert(backend.clone());
+    }
+    servers.insert(backend);
+    errors
+}
+
+fn facts(key: &str, router: RouterInfo, (service, parts): (Option<ServiceInfo>, Vec<ServiceInfo>), table: &EndpointTable) -> RouteFacts {
     let mut errors = router.error.clone();
     if !router.is_enabled() && errors.is_empty() {
         errors.push(format!("the router is {}", router.status));
@@ -280,7 +315,7 @@ fn facts(key: &str, router: RouterInfo, service: Option<ServiceInfo>, table: &En
             errors.extend(service.error);
             for server in service.load_balancer.unwrap_or_default().servers {
                 match address(&server.url) {
-                    Some(address) => servers.insert(address),
+                    Some(address) => servers.insert(Backend::from(address)),
                     None => {
                         errors.push(format!("the proxy has a backend {:?}", server.url));
                         continue;
@@ -288,10 +323,13 @@ fn facts(key: &str, router: RouterInfo, service: Option<ServiceInfo>, table: &En
                 };
             }
             let bad = service.server_status.iter().filter(|(_, status)| *status != "UP");
-            down.extend(bad.filter_map(|(url, _)| address(url)));
+            down.extend(bad.filter_map(|(url, _)| address(url)).map(Backend::from));
         }
     }
-    let behind = |address: &SocketAddr| table.endpoints.values().find(|endpoint| endpoint.address == *address);
+    for part in parts {
+        errors.extend(add_part(part, table, &mut servers, &mut down));
+    }
+    let behind = |server: &Backend| table.endpoints.values().find(|endpoint| endpoint.backend() == *server);
     let releases: BTreeSet<String> = servers.iter().filter_map(behind).map(|endpoint| endpoint.release.clone()).collect();
     RouteFacts {
         policy: policy::marker_of(key, &router.middlewares),
@@ -352,6 +390,10 @@ impl RouterInfo {
 #[serde(rename_all = "camelCase")]
 struct ServiceInfo {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
+    weighted: Option<WeightedInfo>,
+    #[serde(default)]
     status: String,
     #[serde(default)]
     error: Vec<String>,
@@ -359,6 +401,17 @@ struct ServiceInfo {
     load_balancer: Option<LoadBalancerInfo>,
     #[serde(default)]
     server_status: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct WeightedInfo {
+    #[serde(default)]
+    services: Vec<PartInfo>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PartInfo {
+    name: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -20,8 +20,8 @@ const NO_SERVERS: &str = r#"{"loadBalancer":{"strategy":"wrr","passHostHeader":t
 #[test]
 fn facts_tell_servers_their_state_and_their_releases() {
     let table = table([endpoint(1, "r1", "172.18.0.3:80", true), endpoint(1, "r2", "172.18.0.9:80", true)]);
-    let got = facts("a", parsed(ROUTER), Some(parsed(SERVICE)), &table);
-    let addresses = |list: &[&str]| list.iter().map(|text| text.parse().expect("an address")).collect::<Vec<SocketAddr>>();
+    let got = facts("a", parsed(ROUTER), (Some(parsed(SERVICE)), Vec::new()), &table);
+    let addresses = |list: &[&str]| list.iter().map(|text| text.parse().expect("an address")).collect::<Vec<Backend>>();
     assert_eq!(
         got,
         RouteFacts {
@@ -34,16 +34,19 @@ fn facts_tell_servers_their_state_and_their_releases() {
             probe: None,
         }
     );
-    assert!(facts("a", parsed(ROUTER), Some(parsed(NO_SERVERS)), &table).servers.is_empty());
+    assert!(facts("a", parsed(ROUTER), (Some(parsed(NO_SERVERS)), Vec::new()), &table).servers.is_empty());
 }
 
 #[test]
 fn whatever_is_wrong_is_an_error_in_the_facts() {
     let table = table([]);
-    assert_eq!(facts("a", parsed(BROKEN), Some(parsed(NO_SERVERS)), &table).error.as_deref(), Some("unsupported function: Hst"));
-    assert_eq!(facts("a", parsed(ROUTER), None, &table).error.as_deref(), Some("the router has no service"));
+    assert_eq!(
+        facts("a", parsed(BROKEN), (Some(parsed(NO_SERVERS)), Vec::new()), &table).error.as_deref(),
+        Some("unsupported function: Hst")
+    );
+    assert_eq!(facts("a", parsed(ROUTER), (None, Vec::new()), &table).error.as_deref(), Some("the router has no service"));
     let odd = SERVICE.replace("172.18.0.4", "db.internal");
-    assert!(facts("a", parsed(ROUTER), Some(parsed(&odd)), &table).error.is_some());
+    assert!(facts("a", parsed(ROUTER), (Some(parsed(&odd)), Vec::new()), &table).error.is_some());
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn routers_of_one_route_have_to_agree() {
     let merged = |other: Option<RouterInfo>, has_policy: bool| {
         let mut router = with("Host(`a.test.io`)", "a-0123456789abcdef@http");
         merge(&mut router, "a", other, has_policy);
-        facts("a", router, Some(parsed(SERVICE)), &table([]))
+        facts("a", router, (Some(parsed(SERVICE)), Vec::new()), &table([]))
     };
     let same = merged(Some(with("Host(`a.test.io`)", "a-tls-0123456789abcdef@http")), true);
     assert_eq!((same.rule.as_str(), same.policy.as_deref()), ("Host(`a.test.io`)", Some("0123456789abcdef")));

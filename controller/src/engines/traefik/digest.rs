@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::client::TraefikClient;
 use super::{ProxyApi as _, ProxyError};
 use crate::edge::document::{probe_router, tls_router};
+use crate::edge::nodes::part_of;
 
 /// Objects in one answer.
 const PAGE: u64 = 1000;
@@ -17,6 +18,11 @@ const PAGE: u64 = 1000;
 #[derive(Deserialize)]
 struct Named<'a> {
     name: &'a str,
+}
+
+/// The name that stands for a route: the part for one of its tasks belongs to the route.
+fn of_route(name: &str) -> &str {
+    part_of(name).map_or(name, |(key, _)| key)
 }
 
 impl TraefikClient {
@@ -35,7 +41,7 @@ impl TraefikClient {
                 let objects: Vec<Box<RawValue>> = self.get(&path).await?.unwrap_or_default();
                 for object in &objects {
                     let named: Result<Named<'_>, _> = serde_json::from_str(object.get());
-                    let Some(key) = named.ok().and_then(|named| names.get(named.name.strip_suffix("@http")?)) else { continue };
+                    let Some(key) = named.ok().and_then(|named| names.get(of_route(named.name.strip_suffix("@http")?))) else { continue };
                     let mut hasher = DefaultHasher::new();
                     (list, object.get()).hash(&mut hasher);
                     found.entry((*key).clone()).or_default().push(hasher.finish());

@@ -58,7 +58,7 @@ impl FakeProxy {
             state.stamp = Some(published.stamp.clone());
             let document: serde_json::Value = serde_json::from_slice(&published.json).unwrap_or_default();
             let rule = |key: &str| document["http"]["routers"][key]["rule"].as_str().unwrap_or_default().to_owned();
-            let facts = |key: &str, servers: &[std::net::SocketAddr]| RouteFacts {
+            let facts = |key: &str, servers: &[crate::edge::Backend]| RouteFacts {
                 rule: rule(key),
                 servers: servers.to_vec(),
                 ..RouteFacts::default()

@@ -315,6 +315,7 @@ async fn check_ports(config: &TraefikConfig) -> Result<(), TraefikError> {
     let mut wanted = vec![(config.edge_http, "HTTP for apps"), (config.api, "its API")];
     wanted.extend(config.edge_https.map(|address| (address, "HTTPS for apps")));
     wanted.extend(config.edge_probe.map(|address| (address, "our own requests")));
+    wanted.extend(config.edge_nodes.map(|address| (address, "other nodes' edges")));
     for (address, purpose) in wanted {
         let listener = tokio::net::TcpListener::bind(address).await;
         drop(listener.map_err(|source| TraefikError::Listen { address, purpose, source })?);

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::binary::Version;
+use crate::edge::nodes::ENTRY_POINT;
 use crate::edge::provider;
 
 /// How Traefik is to run.
@@ -26,6 +27,8 @@ pub struct TraefikConfig {
     pub edge_https: Option<SocketAddr>,
     /// Where our own requests to apps go, on loopback; nowhere when absent.
     pub edge_probe: Option<SocketAddr>,
+    /// Where edges of other nodes connect; nowhere when absent.
+    pub edge_nodes: Option<SocketAddr>,
     /// Its API; must be a loopback address, since the API has no password.
     pub api: SocketAddr,
     /// Address of the provider, such as `http://127.0.0.1:7080`; the path is added.
@@ -51,6 +54,7 @@ impl TraefikConfig {
             edge_http,
             edge_https: None,
             edge_probe: None,
+            edge_nodes: None,
             api,
             provider_url,
             provider_token,
@@ -83,6 +87,9 @@ pub fn render(config: &TraefikConfig, version: Version, instance: &str) -> Value
     }
     if let Some(probe) = config.edge_probe {
         entry_points[PROBE] = json!({ "address": probe.to_string() });
+    }
+    if let Some(nodes) = config.edge_nodes {
+        entry_points[ENTRY_POINT] = entry_point(config, nodes, version);
     }
     json!({
         "global": { "checkNewVersion": false, "sendAnonymousUsage": false },

@@ -245,8 +245,11 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
                     .map(|told| link(told, None)),
             );
         }
+        // A deadline may come before a task was first found not to answer; the task that was kept then says why.
+        let shown = facts.witness.filter(|_| deadline).and_then(|witness| witness.reason);
+        let shown = shown.and_then(|reason| case_of(reason).map(|case| (reason, case)));
         let (reason, case) =
-            named.unwrap_or((Reason::ProgressDeadlineExceeded, if deadline { Case::DeadlineExceeded } else { Case::Other }));
+            named.or(shown).unwrap_or((Reason::ProgressDeadlineExceeded, if deadline { Case::DeadlineExceeded } else { Case::Other }));
         // The condition says it of this generation; where it has gone on meanwhile, the verdict remembers.
         let own = causes(all).find(|told| told.reason == reason);
         chain.extend(own.map(|told| link(told, None)));

@@ -53,6 +53,7 @@ fn witness() -> Witness {
         node: Some("n1".to_owned()),
         state: "failed".to_owned(),
         message: "it ended with exit code 1: task: non-zero exit (1)".to_owned(),
+        reason: None,
         exit_code: Some(1),
         since: now() - TimeDelta::minutes(4),
         log: None,
@@ -158,6 +159,21 @@ fn a_deadline_names_its_cause_and_what_is_short() {
     let why = case.ask();
     assert_eq!((why.case, abouts(&why)), (Case::NoNodeFits, vec!["Ready", "Progressing", "Scheduled"]));
     assert!(why.summary.ends_with("memory is short: web wants 4096 GiB, the largest node has 4096 MiB"), "{}", why.summary);
+}
+
+#[test]
+fn a_deadline_that_came_before_its_cause_was_seen_is_explained_by_the_task_that_was_kept() {
+    let mut case = Scene::new(vec![
+        told(Ready, False, Reason::RolloutFailed, "generation 2 failed: …"),
+        told(Progressing, False, Reason::ProgressDeadlineExceeded, "no progress within …: no task became ready"),
+    ]);
+    case.status.verdict = verdict(Reason::ProgressDeadlineExceeded, None, "no progress within …: no task became ready");
+    assert_eq!(case.ask().case, Case::DeadlineExceeded);
+    let message = "it runs, but connection refused on port 8080".to_owned();
+    case.witness = Some(Witness { message, reason: Some(Reason::PortClosed), exit_code: None, ..witness() });
+    let why = case.ask();
+    assert_eq!((why.case, abouts(&why)), (Case::PortClosed, vec!["Ready", "Progressing", "task web.1"]));
+    assert!(why.summary.contains("connection refused on port 8080"), "{}", why.summary);
 }
 
 struct NodeStatusOf;

@@ -354,7 +354,7 @@ fn edge(desired: &Desired, observed: &Observed) -> EdgeModel {
     let mut backends = BTreeMap::new();
     let mut strangers = 0;
     for server in &facts.servers {
-        match endpoints.iter().find(|endpoint| endpoint.address == *server) {
+        match endpoints.iter().find(|endpoint| endpoint.backend() == *server) {
             Some(endpoint) => *backends.entry(endpoint.release.clone()).or_insert(0) += 1,
             None => strangers += 1,
         }

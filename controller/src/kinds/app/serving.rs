@@ -12,6 +12,7 @@ use api_types::kinds::app::{ServingRevision, VerdictPhase};
 use super::desired::Desired;
 use super::model::{Model, Observed};
 use super::verdict;
+use crate::edge::Backend;
 use crate::engines::swarm::labels;
 use crate::plan::Fact;
 
@@ -59,7 +60,7 @@ fn through_the_edge(desired: &Desired, observed: &Observed, model: &Model) -> An
         return nobody(Reason::Maintenance, "clients get the maintenance page, whatever runs behind it");
     }
     let answering = facts.servers.iter().filter(|server| !facts.down.contains(server));
-    let of = |server: &std::net::SocketAddr| endpoints.iter().find(|endpoint| endpoint.address == *server);
+    let of = |server: &Backend| endpoints.iter().find(|endpoint| endpoint.backend() == *server);
     let as_wanted = || model.has_target(desired) && verdict::is_routed(desired, observed, model);
     let in_force = desired.target.phase == VerdictPhase::Ready || as_wanted();
     let mut found = BTreeMap::new();

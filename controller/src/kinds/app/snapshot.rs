@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::observe::Observer;
 use super::quiet::hash;
 use crate::edge::{EndpointTable, Route};
-use crate::engines::swarm::{Network, Secret, Service, Task, labels};
+use crate::engines::swarm::{Network, Secret, ServiceHead, Task, labels};
 use crate::engines::traefik::ProxyApi;
 use crate::plan::Fact;
 use crate::settings::Settings;
@@ -40,7 +40,7 @@ impl Parts {
 /// What the engine has.
 #[derive(Debug, Default)]
 struct Engine {
-    services: Vec<Service>,
+    services: Vec<ServiceHead>,
     tasks: Vec<Task>,
     networks: Vec<Network>,
     secrets: Vec<Secret>,
@@ -51,7 +51,7 @@ pub async fn digests(observer: &Observer, heads: Vec<AppHead>, settings: &Settin
     let engine = &observer.engine;
     let keys: Vec<String> = heads.iter().map(|head| crate::edge::route_key(head.uid, &head.key.org, &head.key.name)).collect();
     let (services, tasks, networks, secrets, routes) = tokio::join!(
-        engine.service_list(""),
+        engine.service_heads(),
         engine.task_list(&[]),
         engine.network_list(""),
         engine.secret_list(""),
@@ -79,7 +79,7 @@ fn parts(engine: &Engine, table: &EndpointTable) -> Parts {
     let mut parts = Parts::default();
     let mut of_service: HashMap<&str, Option<Uuid>> = HashMap::new();
     for service in &engine.services {
-        let uid = owner(&service.spec.labels);
+        let uid = owner(&service.labels);
         of_service.insert(&service.id, uid);
         parts.add(uid, ("service", &service.id, service.version));
     }
@@ -128,9 +128,8 @@ mod tests {
     /// The digest of the fixture's app in a world that a test changed.
     fn digest(change: impl FnOnce(&mut Engine)) -> u64 {
         let world = World::of(web(2)).resolved().running();
-        let known = |fact: &Fact<Vec<Service>>| fact.known().cloned().unwrap_or_default();
         let mut engine = Engine {
-            services: known(&world.observed.services),
+            services: world.observed.services.known().into_iter().flatten().cloned().map(ServiceHead::from).collect(),
             tasks: world.observed.tasks.known().cloned().unwrap_or_default(),
             networks: world.observed.networks.known().cloned().unwrap_or_default(),
             secrets: Vec::new(),
@@ -157,7 +156,7 @@ mod tests {
         }
         let foreign = |engine: &mut Engine| {
             for service in &mut engine.services {
-                service.spec.labels.remove(labels::OWNER_UID);
+                service.labels.remove(labels::OWNER_UID);
             }
         };
         assert_ne!(digest(foreign), same, "a service that lost its labels");

@@ -32,10 +32,12 @@ pub fn find(observed: &Observed, generation: Option<i64>) -> Option<Found> {
     let services: Vec<&Service> = observed.services.known().into_iter().flatten().filter(is_meant).collect();
     let told = observed.tasks.known().into_iter().flatten().filter_map(|task| {
         let service = services.iter().find(|service| service.id == task.service_id)?;
-        let (rank, message) = failure(observed, task)?;
-        Some((rank, task.state_since, task, *service, message))
+        let (reason, message) = failure(observed, task)?;
+        // A task that ended says more than one that does not answer.
+        let rank = u8::from(task.state > TaskState::Running);
+        Some((rank, task.state_since, task, *service, (reason, message)))
     });
-    let (_, _, task, service, message) = told.max_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)))?;
+    let (_, _, task, service, (reason, message)) = told.max_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)))?;
     let witness = Witness {
         process: service.spec.labels.get(labels::PROCESS).cloned().unwrap_or_default(),
         slot: task.slot,
@@ -43,6 +45,7 @@ pub fn find(observed: &Observed, generation: Option<i64>) -> Option<Found> {
         node: observed.nodes.get(&task.node_id).cloned(),
         state: format!("{:?}", task.state).to_lowercase(),
         message,
+        reason: Some(reason),
         exit_code: task.exit_code,
         since: task.state_since,
         log: None,
@@ -50,18 +53,20 @@ pub fn find(observed: &Observed, generation: Option<i64>) -> Option<Found> {
     Some(Found { witness, service: service.spec.name.clone() })
 }
 
-/// How telling a task's failure is, and what happened.
-fn failure(observed: &Observed, task: &Task) -> Option<(u8, String)> {
+/// What happened to a task that failed.
+fn failure(observed: &Observed, task: &Task) -> Option<(Reason, String)> {
     let words = if task.error.is_empty() { task.message.as_str() } else { task.error.as_str() };
     match task.state {
-        TaskState::Failed => Some((2, exit(task, words))),
-        TaskState::Complete => Some((2, "it ended by itself with exit code 0".to_owned())),
-        TaskState::Rejected => Some((2, format!("its node rejected it: {words}"))),
+        TaskState::Failed if observed.out_of_memory.contains(&task.id) => Some((Reason::OutOfMemory, exit(task, words))),
+        TaskState::Failed => Some((Reason::CrashLoop, exit(task, words))),
+        TaskState::Complete => Some((Reason::CrashLoop, "it ended by itself with exit code 0".to_owned())),
+        TaskState::Rejected => Some((Reason::TaskRejected, format!("its node rejected it: {words}"))),
         TaskState::Running if task.is_wanted() => {
             let endpoint = observed.endpoints.known().into_iter().flatten().find(|endpoint| endpoint.task_id == task.id)?;
             match &endpoint.last_check {
                 _ if endpoint.ready => None,
-                Check::PortClosed { detail } | Check::Failed { detail } => Some((1, format!("it runs, but {detail}"))),
+                Check::PortClosed { detail } => Some((Reason::PortClosed, format!("it runs, but {detail}"))),
+                Check::Failed { detail } => Some((Reason::HealthCheckFailing, format!("it runs, but {detail}"))),
                 Check::Pending | Check::Passed => None,
             }
         }

@@ -1,6 +1,6 @@
 //! A node as users see it. Pure.
 
-use api_types::kinds::node::{Node, NodeSpec, NodeStatus};
+use api_types::kinds::node::{Availability, Node, NodeSpec, NodeStatus};
 use api_types::meta::ObjectMeta;
 use api_types::{Condition, ConditionStatus, ConditionType, Reason};
 use chrono::{DateTime, Utc};
@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::engines::swarm::SwarmNode;
 
 /// The row of one node. `previous` gives transition times.
-pub fn node(found: &SwarmNode, previous: &[Node], now: DateTime<Utc>) -> Node {
-    let mut node = Node::new(ObjectMeta::named(name(found)), NodeSpec::default());
+pub fn node(found: &SwarmNode, wanted: Option<Availability>, previous: &[Node], now: DateTime<Utc>) -> Node {
+    let mut node = Node::new(ObjectMeta::named(name(found)), NodeSpec { availability: wanted });
     let before = previous.iter().filter_map(|node| node.status.as_ref()).find(|status| status.id == found.id);
     let (status, reason, message) = match (found.state.as_str(), found.availability.as_str()) {
         ("ready", "active") => (ConditionStatus::True, Reason::Available, "the node takes tasks".to_owned()),
@@ -54,13 +54,13 @@ mod tests {
             availability: "drain".into(),
             ..SwarmNode::default()
         };
-        let row = node(&found, &[], now);
+        let row = node(&found, None, &[], now);
         let condition = &row.status.as_ref().expect("status").conditions[0];
         assert_eq!(
             (condition.status, condition.message.as_str()),
             (ConditionStatus::False, "the node is set to drain; it takes no new tasks")
         );
-        let later = node(&found, &[row], now + chrono::Duration::seconds(9));
+        let later = node(&found, Some(Availability::Drain), &[row], now + chrono::Duration::seconds(9));
         assert_eq!(later.status.expect("status").conditions[0].last_transition_time, now);
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Drive<R: Reconciler> {
     resynced: Duration,
     /// When all keys were last listed with success.
     listed: Option<Duration>,
+    /// When the listing of all keys that is under way began.
+    listing_since: Duration,
     questions: Questions,
     runs_started: u64,
 }
@@ -83,6 +85,7 @@ impl<R: Reconciler> Drive<R> {
             stint: None,
             resynced: wiring.clock.monotonic(),
             listed: None,
+            listing_since: Duration::ZERO,
             questions,
             runs_started: 0,
             clock: wiring.clock,
@@ -212,6 +215,9 @@ impl<R: Reconciler> Drive<R> {
     fn start_listing(&mut self, listing: Listing) {
         let (reconciler, deadline) = (self.reconciler.clone(), self.options.list_deadline);
         let name = reconciler.name();
+        if listing.scope == Scope::All {
+            self.listing_since = self.clock.monotonic();
+        }
         let task = async move {
             let keys = async {
                 match listing.scope {
@@ -252,7 +258,7 @@ impl<R: Reconciler> Drive<R> {
 
     fn count_resync(&self, scope: Scope, result: ListResult) {
         if scope == Scope::All {
-            self.metrics.resync_ended(result);
+            self.metrics.resync_ended(result, self.clock.monotonic().saturating_sub(self.listing_since));
         }
     }
 

@@ -27,7 +27,7 @@ fn route(app: &AppRecord, hosts: &[&str]) -> Route {
 
 fn node(id: &str, state: &str) -> Node {
     let status = NodeStatus { id: id.to_owned(), state: state.to_owned(), ..NodeStatus::default() };
-    Node { status: Some(status), ..Node::new(ObjectMeta::named(format!("host-{id}")), NodeSpec {}) }
+    Node { status: Some(status), ..Node::new(ObjectMeta::named(format!("host-{id}")), NodeSpec::default()) }
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -45,6 +46,17 @@ impl SwarmEngine for FakeSwarm {
 
     async fn node_list(&self) -> EngineResult<Vec<SwarmNode>> {
         self.call("node_list", |state| Ok(state.nodes.clone()))
+    }
+
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()> {
+        self.call("node_set_availability", |state| {
+            let found = state.nodes.iter_mut().find(|node| node.id == id);
+            found
+                .map(|node| node.availability = availability.to_string())
+                .ok_or_else(|| EngineError::NotFound { what: format!("node {id}") })
+        })?;
+        self.changed("node", id);
+        Ok(())
     }
 
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
@@ -121,9 +133,11 @@ impl SwarmEngine for FakeSwarm {
         })
     }
 
-    async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>> {
+    async fn network_list(&self, name: &str) -> EngineResult<Vec<Network>> {
         self.call("network_list", |state| {
-            let listed = state.seen_networks().values().filter(|network| is_listed(&network.name, &network.labels, prefix));
+            let is_meant =
+                |network: &&Network| is_listed(&network.name, &network.labels, name) && (name.is_empty() || network.name == name);
+            let listed = state.seen_networks().values().filter(is_meant);
             Ok(listed.cloned().collect())
         })
     }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
+use api_types::kinds::node::Availability;
 use async_trait::async_trait;
 use bollard::Docker;
 use futures::stream::BoxStream;
@@ -36,7 +37,7 @@ use super::classify::{Target, classify_client};
 use super::metrics::{Call, EngineMetrics};
 use super::{
     ContainerUsage, EngineError, EngineHint, EngineInfo, EngineResult, ForeignService, ImageResolution, LogQuery, LogRecord, Network,
-    NetworkSpec, Secret, Service, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
+    NetworkSpec, Secret, Service, ServiceHead, ServiceSelection, ServiceSpec, SwarmEngine, SwarmInit, SwarmNode, Task, labels,
 };
 use crate::clock::{SharedEntropy, SystemEntropy};
 
@@ -233,8 +234,14 @@ impl SwarmEngine for DockerSwarm {
     async fn node_list(&self) -> EngineResult<Vec<SwarmNode>> {
         self.nodes().await
     }
+    async fn node_set_availability(&self, id: &str, availability: Availability) -> EngineResult<()> {
+        self.set_node_availability(id, availability).await
+    }
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         self.services(prefix).await
+    }
+    async fn service_heads(&self) -> EngineResult<Vec<ServiceHead>> {
+        self.heads_of_services().await
     }
     async fn service_labels(&self, name: &str) -> EngineResult<Option<BTreeMap<String, String>>> {
         self.labels_of_service(name).await
@@ -254,8 +261,8 @@ impl SwarmEngine for DockerSwarm {
     async fn task_list(&self, service_ids: &[String]) -> EngineResult<Vec<Task>> {
         self.tasks(service_ids).await
     }
-    async fn network_list(&self, prefix: &str) -> EngineResult<Vec<Network>> {
-        self.networks(prefix).await
+    async fn network_list(&self, name: &str) -> EngineResult<Vec<Network>> {
+        self.networks(name).await
     }
     async fn network_create(&self, spec: &NetworkSpec) -> EngineResult<String> {
         self.create_network(spec).await

@@ -14,12 +14,12 @@ use crate::engines::swarm::convert;
 const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 impl DockerSwarm {
-    pub(super) async fn networks(&self, prefix: &str) -> EngineResult<Vec<Network>> {
-        // For Swarm's networks the engine matches names only in full (20.10), so the prefix is matched here.
-        let filter = if prefix.is_empty() { list_filter(prefix) } else { swarm_scope() };
+    pub(super) async fn networks(&self, name: &str) -> EngineResult<Vec<Network>> {
+        let filter = if name.is_empty() { list_filter(name) } else { swarm_network(name) };
         let networks = self.raw_networks(Some(filter)).await?;
         let ours = networks.into_iter().filter_map(convert::network_from_engine);
-        Ok(ours.filter(|network| network.name.starts_with(prefix)).collect())
+        // Newer engines take a name as a part of one.
+        Ok(ours.filter(|network| name.is_empty() || network.name == name).collect())
     }
 
     async fn raw_networks(&self, filters: Option<HashMap<String, Vec<String>>>) -> EngineResult<Vec<models::Network>> {
@@ -37,8 +37,7 @@ impl DockerSwarm {
 
     /// The id of a Swarm network, read anew: a network can be removed and made again under its name.
     pub(super) async fn network_id(&self, name: &str) -> EngineResult<String> {
-        let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()]), ("scope".to_owned(), vec!["swarm".to_owned()])]);
-        let networks = self.raw_networks(Some(filters)).await?;
+        let networks = self.raw_networks(Some(swarm_network(name))).await?;
         let is_wanted = |network: &models::Network| network.name.as_deref() == Some(name) && network.ingress != Some(true);
         let found = networks.into_iter().find(is_wanted).and_then(|network| network.id);
         found.ok_or_else(|| EngineError::NotFound { what: format!("network {name}") })
@@ -47,7 +46,11 @@ impl DockerSwarm {
     pub(super) async fn create_network(&self, spec: &NetworkSpec) -> EngineResult<String> {
         let target = Target::new("network", &spec.name);
         let created = self.write(Call::NetworkCreate, &target, self.docker().create_network(convert::network_to_engine(spec))).await?;
-        if created.id.is_empty() { Err(no_id(&target)) } else { Ok(created.id) }
+        if created.id.is_empty() {
+            return Err(no_id(&target));
+        }
+        self.remember_networks([(created.id.as_str(), spec.name.as_str())].into_iter());
+        Ok(created.id)
     }
 
     pub(super) async fn addresses_on_gateway(&self) -> EngineResult<BTreeMap<String, IpAddr>> {
@@ -60,6 +63,12 @@ impl DockerSwarm {
             Err(error) => Err(error),
         }
     }
+}
+
+fn swarm_network(name: &str) -> HashMap<String, Vec<String>> {
+    let mut filters = swarm_scope();
+    filters.insert("name".to_owned(), vec![name.to_owned()]);
+    filters
 }
 
 fn swarm_scope() -> HashMap<String, Vec<String>> {

@@ -8,15 +8,16 @@
 //! The library also looks for a service's own health check under a name that no engine writes (`HealthCheck`
 //! for `Healthcheck`), and so never sees one. Whoever writes back what was read would take it off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::Service;
+use bollard::models::{HealthConfig, Service};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, Call, DockerSwarm, EngineError, EngineResult, Target};
+use super::{Address, Call, DockerSwarm, EngineError, EngineResult, ServiceHead, Target, list_filter};
 use crate::engines::swarm::classify::classify;
 
 /// Largest answer that is read.
@@ -42,11 +43,37 @@ impl DockerSwarm {
     }
 
     /// Services with all that they have.
-    pub(super) async fn whole_services(&self, call: Call, target: &Target, filter: (&str, &str)) -> EngineResult<Vec<Service>> {
-        let (name, value) = filter;
-        let filters = HashMap::from([(name.to_owned(), vec![value.to_owned()])]);
-        let values = self.list_as_json(call, target, "/services", &filters).await?;
+    pub(super) async fn whole_services(
+        &self,
+        call: Call,
+        target: &Target,
+        filters: &HashMap<String, Vec<String>>,
+    ) -> EngineResult<Vec<Service>> {
+        let answer = self.list(call, target, "/services", filters).await?;
+        let body = body_of(target, &answer)?;
+        // Read twice, which is cheaper than once by way of a tree of values.
+        if let Ok(mut services) = serde_json::from_slice::<Vec<Service>>(body)
+            && let Ok(checks) = serde_json::from_slice::<Vec<Checked>>(body)
+        {
+            for (service, checked) in services.iter_mut().zip(checks) {
+                let Some(check) = checked.spec.and_then(|spec| spec.template?.container?.health_check) else { continue };
+                let template = service.spec.get_or_insert_default().task_template.get_or_insert_default();
+                template.container_spec.get_or_insert_default().health_check = Some(check);
+            }
+            return Ok(services);
+        }
+        tracing::warn!(list = %target, "the engine's answer holds words that are not known here; read object by object");
+        let values: Vec<Value> = serde_json::from_slice(body).map_err(|error| unreadable(target, &error))?;
         values.into_iter().map(|value| decode(target, with_health_check(value))).collect()
+    }
+
+    /// All services with our label, read no further than their labels.
+    pub(super) async fn heads_of_services(&self) -> EngineResult<Vec<ServiceHead>> {
+        let target = Target::of("service list");
+        let answer = self.list(Call::ServiceList, &target, "/services", &list_filter("")).await?;
+        let heads: Vec<RawHead> = serde_json::from_slice(body_of(&target, &answer)?).map_err(|error| unreadable(&target, &error))?;
+        let head = |raw: RawHead| ServiceHead { id: raw.id, version: raw.version.index, labels: raw.spec.labels.unwrap_or_default() };
+        Ok(heads.into_iter().map(head).collect())
     }
 
     async fn list_as_json(
@@ -56,12 +83,16 @@ impl DockerSwarm {
         path: &str,
         filters: &HashMap<String, Vec<String>>,
     ) -> EngineResult<Vec<Value>> {
+        let answer = self.list(call, target, path, filters).await?;
+        serde_json::from_slice(body_of(target, &answer)?).map_err(|error| unreadable(target, &error))
+    }
+
+    /// The engine's answer to the question for a list, head and all.
+    async fn list(&self, call: Call, target: &Target, path: &str, filters: &HashMap<String, Vec<String>>) -> EngineResult<Vec<u8>> {
         let filters = serde_json::to_string(filters).unwrap_or_default();
         let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish();
         let request = format!("GET {path}?{query} HTTP/1.0\r\nHost: docker\r\nConnection: close\r\n\r\n");
-        let answer = self.inner.options.metrics.count(call, self.ask(target, &request)).await?;
-        let body = body_of(target, &answer)?;
-        serde_json::from_slice(body).map_err(|error| unreadable(target, &error))
+        self.inner.options.metrics.count(call, self.ask(target, &request)).await
     }
 
     async fn ask(&self, target: &Target, request: &str) -> EngineResult<Vec<u8>> {
@@ -73,6 +104,53 @@ impl DockerSwarm {
             Err(_) => Err(unreachable(format!("no answer within {deadline:?}"))),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct RawHead {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(rename = "Version")]
+    version: RawVersion,
+    #[serde(rename = "Spec")]
+    spec: RawLabels,
+}
+
+#[derive(Deserialize)]
+struct RawVersion {
+    #[serde(rename = "Index")]
+    index: u64,
+}
+
+#[derive(Deserialize)]
+struct RawLabels {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A service's own health check, where the engine writes it.
+#[derive(Deserialize)]
+struct Checked {
+    #[serde(rename = "Spec")]
+    spec: Option<CheckedSpec>,
+}
+
+#[derive(Deserialize)]
+struct CheckedSpec {
+    #[serde(rename = "TaskTemplate")]
+    template: Option<CheckedTemplate>,
+}
+
+#[derive(Deserialize)]
+struct CheckedTemplate {
+    #[serde(rename = "ContainerSpec")]
+    container: Option<CheckedContainer>,
+}
+
+#[derive(Deserialize)]
+struct CheckedContainer {
+    #[serde(rename = "Healthcheck")]
+    health_check: Option<HealthConfig>,
 }
 
 /// HTTP/1.0, so that the engine does not send the answer in chunks.
@@ -118,7 +196,7 @@ fn with_health_check(mut service: Value) -> Value {
     service
 }
 
-/// Replaces the states of a task that has states which are not known.
+/// Replaces states which are not known: a task's, and that of the engine's own updater, which is not in play.
 fn with_known_states(mut value: Value) -> Value {
     let known = |state: &Value| serde_json::from_value::<bollard::models::TaskState>(state.clone()).is_ok();
     if let Some(state) = value.pointer_mut("/Status/State").filter(|state| !known(state)) {
@@ -126,6 +204,12 @@ fn with_known_states(mut value: Value) -> Value {
     }
     if let Some(state) = value.pointer_mut("/DesiredState").filter(|state| !known(state)) {
         *state = Value::from("shutdown");
+    }
+    let updater = value.pointer("/UpdateStatus/State").cloned();
+    if updater.is_some_and(|state| serde_json::from_value::<bollard::models::ServiceUpdateStatusStateEnum>(state).is_err())
+        && let Some(object) = value.as_object_mut()
+    {
+        object.remove("UpdateStatus");
     }
     value
 }
@@ -166,6 +250,32 @@ mod tests {
         assert_eq!(test_of(decode(&target, service.clone()).expect("a service")), None, "the library reads it now: this can go");
         let whole = decode(&target, with_health_check(service)).expect("a service");
         assert_eq!(test_of(whole), Some(vec!["CMD".to_owned(), "true".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_list_of_services_has_their_own_health_checks() {
+        let folder = tempfile::tempdir().expect("folder");
+        let socket = folder.path().join("engine.sock");
+        let listener_at = |path: &std::path::Path| {
+            // The one before left its name behind.
+            let _ = std::fs::remove_file(path);
+            UnixListener::bind(path).expect("socket")
+        };
+        let spec = |check: Value| serde_json::json!({"TaskTemplate": {"ContainerSpec": check}});
+        let mut body = serde_json::json!([
+            {"ID": "a", "Spec": spec(serde_json::json!({"Image": "one"}))},
+            {"ID": "b", "Spec": spec(serde_json::json!({"Image": "two", "Healthcheck": {"Test": ["CMD", "true"]}}))},
+            {"ID": "c"},
+        ]);
+        for round in ["as it is", "with a word that is not known"] {
+            let server = tokio::spawn(serve(listener_at(&socket), body.to_string()));
+            let engine = DockerSwarm::connect(&format!("unix://{}", socket.display()), EngineOptions::default()).expect("client");
+            let services = engine.whole_services(Call::ServiceList, &Target::of("service list"), &HashMap::new()).await.expect("services");
+            server.abort();
+            let check = |at: usize| services[at].spec.clone()?.task_template?.container_spec?.health_check?.test;
+            assert_eq!((check(0), check(1), check(2)), (None, Some(vec!["CMD".to_owned(), "true".to_owned()]), None), "{round}");
+            body[2]["UpdateStatus"] = serde_json::json!({"State": "levitating"});
+        }
     }
 
     #[tokio::test]

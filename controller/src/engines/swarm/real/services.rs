@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::models;
-use bollard::query_parameters::{InspectServiceOptions, ListServicesOptions, ListTasksOptions, UpdateServiceOptions};
+use bollard::query_parameters::{ListTasksOptions, UpdateServiceOptions};
 
 use super::{
     Call, DockerSwarm, EngineError, EngineResult, ForeignService, Service, ServiceSelection, ServiceSpec, Target, Task, labels,
@@ -35,7 +35,7 @@ impl DockerSwarm {
             ServiceSelection::Name(name) => ("name", name.clone()),
             ServiceSelection::Stack(stack) => ("label", format!("{STACK_LABEL}={stack}")),
         };
-        let services = self.whole_services(Call::ServiceList, &Target::of("service list"), (filter.0, &filter.1)).await?;
+        let services = self.raw_services(HashMap::from([(filter.0.to_owned(), vec![filter.1])])).await?;
         let names = self.network_names_of(&services).await?;
         let found = services.into_iter().filter_map(|service| foreign::from_engine(service, &names));
         let is_wanted = |found: &ForeignService| match wanted {
@@ -49,12 +49,7 @@ impl DockerSwarm {
     }
 
     async fn raw_services(&self, filters: HashMap<String, Vec<String>>) -> EngineResult<Vec<models::Service>> {
-        let options = ListServicesOptions { filters: Some(filters.clone()), ..Default::default() };
-        let target = Target::of("service list");
-        match self.read(Call::ServiceList, &target, self.docker().list_services(Some(options))).await {
-            Err(error) if raw::is_unreadable(&error) => self.list_leniently(Call::ServiceList, &target, "/services", &filters).await,
-            other => other,
-        }
+        self.whole_services(Call::ServiceList, &Target::of("service list"), &filters).await
     }
 
     pub(super) async fn create_service(&self, spec: &ServiceSpec) -> EngineResult<String> {
@@ -67,17 +62,9 @@ impl DockerSwarm {
 
     pub(super) async fn update_service(&self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()> {
         let target = Target::new("service", &spec.name);
-        let options = InspectServiceOptions::default();
-        let current = self.read(Call::ServiceInspect, &target, self.docker().inspect_service(id, Some(options))).await?;
-        let at = current.version.as_ref().and_then(|version| version.index).unwrap_or(0);
-        if at != version {
-            // What we would start from is not what the caller looked at.
-            return Err(EngineError::OutOfSequence { what: target.to_string() });
-        }
-        let mut rendered = current.spec.unwrap_or_default();
+        let mut rendered = self.spec_at(id, version, &target).await?;
         let is_marked = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| labels.contains_key(labels::ADOPTED));
         if spec.labels.contains_key(labels::ADOPTED) || is_marked(rendered.labels.as_ref()) {
-            rendered = self.whole_spec(id, version, &target).await?;
             convert::apply_changed(&mut rendered, spec);
         } else if spec.extras.is_empty() {
             let refs = self.references(spec).await?;
@@ -94,13 +81,19 @@ impl DockerSwarm {
         self.write(Call::ServiceUpdate, &target, self.docker().update_service(id, rendered, options, None)).await.map(|_| ())
     }
 
-    /// A service's spec with all that it has, to be written back.
-    async fn whole_spec(&self, id: &str, version: u64, target: &Target) -> EngineResult<models::ServiceSpec> {
-        let found = self.whole_services(Call::ServiceInspect, target, ("id", id)).await?;
-        let is_it = |service: &models::Service| service.id.as_deref() == Some(id);
-        let at = |service: &models::Service| service.version.as_ref().and_then(|version| version.index).unwrap_or(0);
-        let current = found.into_iter().find(|service| is_it(service) && at(service) == version);
-        current.and_then(|service| service.spec).ok_or_else(|| EngineError::OutOfSequence { what: target.to_string() })
+    /// A service's spec with all that it has, to be written back, as it was at a version.
+    async fn spec_at(&self, id: &str, version: u64, target: &Target) -> EngineResult<models::ServiceSpec> {
+        let filters = HashMap::from([("id".to_owned(), vec![id.to_owned()])]);
+        let found = self.whole_services(Call::ServiceInspect, target, &filters).await?;
+        // The engine takes an id as a prefix.
+        let current = found.into_iter().find(|service| service.id.as_deref() == Some(id));
+        let current = current.ok_or_else(|| EngineError::NotFound { what: target.to_string() })?;
+        let at = current.version.as_ref().and_then(|version| version.index).unwrap_or(0);
+        if at != version {
+            // What we would start from is not what the caller looked at.
+            return Err(EngineError::OutOfSequence { what: target.to_string() });
+        }
+        Ok(current.spec.unwrap_or_default())
     }
 
     /// Looks up what a spec refers to by name.
@@ -124,15 +117,10 @@ impl DockerSwarm {
         if service_ids.is_empty() {
             // Swarm does not put a service's labels on its tasks, so ask for the services first. A task of a
             // service that is gone still shows our label on its container.
-            let services = self.raw_services(list_filter("")).await?;
-            let mut ids = BTreeSet::new();
-            let mut adopted = HashMap::new();
-            for service in services {
-                let Some(id) = service.id else { continue };
-                let found = service.spec.and_then(|spec| spec.labels).filter(|found| found.contains_key(labels::ADOPTED));
-                adopted.extend(found.map(|found| (id.clone(), found)));
-                ids.insert(id);
-            }
+            let services = self.heads_of_services().await?;
+            let ids: BTreeSet<String> = services.iter().map(|service| service.id.clone()).collect();
+            let adopted = services.into_iter().filter(|service| service.labels.contains_key(labels::ADOPTED));
+            let adopted: HashMap<String, BTreeMap<String, String>> = adopted.map(|service| (service.id, service.labels)).collect();
             let mut tasks = self.all_tasks().await?;
             tasks.retain(|task| {
                 let label = task.container_labels.get(labels::MANAGED_BY).map(String::as_str);

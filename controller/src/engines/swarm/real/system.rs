@@ -1,6 +1,8 @@
 //! What the engine says of itself, and making a Swarm of it.
 
+use api_types::kinds::node::Availability;
 use bollard::models;
+use bollard::query_parameters::UpdateNodeOptions;
 
 use super::{Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
 use crate::engines::swarm::convert;
@@ -57,5 +59,18 @@ impl DockerSwarm {
         let options = None::<bollard::query_parameters::ListNodesOptions>;
         let nodes = self.read(Call::NodeList, &Target::of("node list"), self.docker().list_nodes(options)).await?;
         Ok(nodes.into_iter().map(convert::node_from_engine).collect())
+    }
+
+    /// From the spec as it is now: an update replaces it whole.
+    pub(super) async fn set_node_availability(&self, id: &str, availability: Availability) -> EngineResult<()> {
+        let target = Target::new("node", id);
+        let node = self.read(Call::NodeList, &target, self.docker().inspect_node(id)).await?;
+        let version = node.version.and_then(|version| version.index).and_then(|index| i64::try_from(index).ok()).unwrap_or(0);
+        let wanted = match availability {
+            Availability::Active => models::NodeSpecAvailabilityEnum::ACTIVE,
+            Availability::Drain => models::NodeSpecAvailabilityEnum::DRAIN,
+        };
+        let spec = models::NodeSpec { availability: Some(wanted), ..node.spec.unwrap_or_default() };
+        self.write(Call::NodeUpdate, &target, self.docker().update_node(id, spec, UpdateNodeOptions { version })).await
     }
 }

@@ -171,7 +171,7 @@ impl World {
         let Some((process, ..)) = desired.target.spec.routed_process() else { return self };
         let release = desired.target.processes[process].release.clone();
         let route = desired.route(vec![release]).expect("it has hosts");
-        let servers: Vec<SocketAddr> = self.endpoints().iter().filter(|e| e.ready).map(|e| e.address).collect();
+        let servers: Vec<crate::edge::Backend> = self.endpoints().iter().filter(|e| e.ready).map(Endpoint::backend).collect();
         let rule = route.hosts.iter().map(|host| format!("Host(`{host}`)")).collect::<Vec<_>>().join(" || ");
         let policy = crate::edge::policy::marker(&route.edge);
         self.observed.route = Fact::Known(route);
@@ -222,6 +222,8 @@ impl World {
             release: label(crate::engines::swarm::labels::RELEASE),
             slot,
             address: SocketAddr::from(([172, 18, 0, u8::try_from(number).expect("small")], 8080)),
+            hop: None,
+            leaving: false,
             ready: true,
             since: self.now,
             last_check: Check::Passed,

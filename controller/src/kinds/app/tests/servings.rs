@@ -90,7 +90,7 @@ fn who_answers_is_unknown_when_it_cannot_be_observed() {
 fn what_does_not_answer_does_not_serve() {
     let mut world = proven(2);
     if let Fact::Known(facts) = &mut world.observed.edge {
-        facts.down = vec![facts.servers[0]];
+        facts.down = vec![facts.servers[0].clone()];
     }
     assert_serving(&world, True, Reason::Serving, &[(1, 1)]);
     if let Fact::Known(facts) = &mut world.observed.edge {
