@@ -107,6 +107,7 @@ mod tests {
             EngineError::Denied { .. } => "Denied",
             EngineError::NotManager { .. } => "NotManager",
             EngineError::Stale { .. } => "Stale",
+            EngineError::NotLeading { .. } => "NotLeading",
             EngineError::Unreachable { .. } => "Unreachable",
             EngineError::RegistrySilent { .. } => "RegistrySilent",
             EngineError::Other { .. } => "Other",

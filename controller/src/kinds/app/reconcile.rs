@@ -395,10 +395,11 @@ impl AppReconciler {
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, cause);
         }
         let class = engine_class(&error);
-        if desired.deleting && !matches!(error, EngineError::Stale { .. }) {
+        let is_quiet = matches!(error, EngineError::Stale { .. } | EngineError::NotLeading { .. });
+        if desired.deleting && !is_quiet {
             self.held_up.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, text.clone());
         }
-        if !matches!(class, Class::Conflict) && !matches!(error, EngineError::Stale { .. }) {
+        if !matches!(class, Class::Conflict) && !is_quiet {
             self.event(desired, EventType::Warning, step.word(), text);
         }
         Ok(Some(Outcome::failed(class, error)))
@@ -417,6 +418,7 @@ fn engine_class(error: &EngineError) -> Class {
         EngineError::Invalid { .. }
         | EngineError::Denied { .. }
         | EngineError::NotManager { .. }
+        | EngineError::NotLeading { .. }
         | EngineError::Unreachable { .. }
         | EngineError::RegistrySilent { .. }
         | EngineError::Other { .. } => Class::Transient,
