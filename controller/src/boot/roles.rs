@@ -234,7 +234,11 @@ async fn engine(args: &EngineArgs, core: &Core, leash: &Leash) -> anyhow::Result
     let fresh = FreshSwarm::new(InjectedSwarm::wrap(Arc::new(engine), &core.effects), core.clock.clone());
     let skips = fresh.skips();
     core.metrics.register(|registry| {
-        registry.register("engine_stale_lists", "Lists of the engine that were older than our own last write, and were not acted on", skips);
+        registry.register(
+            "engine_stale_lists",
+            "Lists of the engine that were older than our own last write, and were not acted on",
+            skips,
+        );
     });
     Ok(Arc::new(fresh))
 }

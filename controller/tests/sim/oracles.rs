@@ -249,7 +249,8 @@ fn serves(shared: &Shared, uid: uuid::Uuid, generation: i64) -> Result<(), Strin
     for (name, process) in &revision.spec.processes {
         let wanted = usize::try_from(revision.spec.wanted_replicas(process)).unwrap_or(usize::MAX);
         let of = |service: &&Service| {
-            label(&service.spec.labels, labels::OWNER_UID) == uid.to_string() && label(&service.spec.labels, labels::PROCESS) == name.as_str()
+            label(&service.spec.labels, labels::OWNER_UID) == uid.to_string()
+                && label(&service.spec.labels, labels::PROCESS) == name.as_str()
         };
         let found: Vec<&Service> = services.iter().filter(of).filter(|service| service.spec.replicas > 0).collect();
         let right = found.iter().filter(|service| Some(&service.spec.image) == revision.resolved_image.as_ref()).count();

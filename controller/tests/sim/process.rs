@@ -19,7 +19,8 @@ use skyswarm::kinds::app::records::InjectedRecords;
 use skyswarm::kinds::app::wall::Wall;
 use skyswarm::kinds::app::{AppIndex, AppReconciler};
 use skyswarm::runtime::{
-    Controller, ElectorOptions, Hints, Metrics, Options, Priority, Tuning, Wiring, elector, hints, lease::DEFAULT_TTL,
+    Controller, ElectorOptions, Hints, Metrics, Options, Priority, Tuning, Wiring, elector, hints,
+    lease::{DEFAULT_TTL, Leash},
 };
 use skyswarm::settings::Settings;
 use skyswarm::store::AppKey;
@@ -58,9 +59,10 @@ impl Process {
         let (settings, settings_seen) = watch::channel(Arc::new(Settings::default()));
         let (tuning, tuning_seen) = watch::channel(Tuning { resync_interval: shared.resync, ..Tuning::default() });
 
-        let options = ElectorOptions { name: "controller".to_owned(), holder: format!("process-{number}"), ttl: DEFAULT_TTL };
+        let options =
+            ElectorOptions { name: "controller".to_owned(), holder: format!("process-{number}"), place: String::new(), ttl: DEFAULT_TTL };
         let (elector, leadership) =
-            elector(shared.rows.clone(), options, clock.clone(), entropy.clone(), metrics.leader.clone());
+            elector(shared.rows.clone(), options, clock.clone(), entropy.clone(), metrics.leader.clone(), Leash::new(clock.clone()));
         let config = PublisherConfig { effects: effects.clone(), ..PublisherConfig::default() };
         let (edge, publisher) = publisher::spawn(shared.rows.clone(), shared.edge.table(), config, cancel.child_token());
 
@@ -73,7 +75,12 @@ impl Process {
         let kick = edge.clone();
         let reconciler = AppReconciler {
             store: records.clone(),
-            observer: Observer { engine: engine.clone(), proxy, endpoints: shared.edge.table(), nodes: Arc::new(RwLock::new(HashMap::new())) },
+            observer: Observer {
+                engine: engine.clone(),
+                proxy,
+                endpoints: shared.edge.table(),
+                nodes: Arc::new(RwLock::new(HashMap::new())),
+            },
             executor: Executor { engine, store: records.clone(), kick_edge: Arc::new(move || kick.kick()) },
             clock: clock.clone(),
             settings: settings_seen,

@@ -33,16 +33,8 @@ impl Dice {
 }
 
 const GOOD: [&str; 3] = ["acme/good:1", "acme/good:2", "acme/good:3"];
-const ANY: [&str; 8] = [
-    "acme/good:1",
-    "acme/good:2",
-    "acme/good:3",
-    "acme/good:2",
-    "acme/crash:1",
-    "acme/absent:1",
-    "acme/unschedulable:1",
-    "acme/hang:1",
-];
+const ANY: [&str; 8] =
+    ["acme/good:1", "acme/good:2", "acme/good:3", "acme/good:2", "acme/crash:1", "acme/absent:1", "acme/unschedulable:1", "acme/hang:1"];
 
 fn spec(dice: &Dice, images: &[&str]) -> AppSpec {
     let mut more = json!({
@@ -137,9 +129,14 @@ async fn run(seed: u64, edits: usize) -> Result<(), String> {
         return Err(format!("{wrong}; faults: {:#?}", world.shared.faults.hit()));
     }
     if end != want {
-        let told: Vec<String> = world.shared.rows.records().into_iter().flat_map(|record| record.status.conditions).map(|told| {
-            format!("{}={} {}: {}", told.kind, told.status, told.reason, told.message)
-        }).collect();
+        let told: Vec<String> = world
+            .shared
+            .rows
+            .records()
+            .into_iter()
+            .flat_map(|record| record.status.conditions)
+            .map(|told| format!("{}={} {}: {}", told.kind, told.status, told.reason, told.message))
+            .collect();
         return Err(format!("the end is {end:#?}\ninstead of {want:#?}\ntold: {told:#?}\nfaults: {:#?}", world.shared.faults.hit()));
     }
     Ok(())

@@ -69,7 +69,17 @@ impl World {
         let rows = Arc::new(MemoryRecords::new(clock.clone(), Arc::new(SeededEntropy::new(seed))));
         let shared = Shared { seed, resync, clock, swarm, rows, edge: SimEdge::new(), faults: Faults::new() };
         let process = Process::start(&shared, 1);
-        Self { shared, process: Some(process), watch: Watch::default(), deaf: false, skips: 0, processes: 1, steps: 0, up_at: None, seen: (0, 0) }
+        Self {
+            shared,
+            process: Some(process),
+            watch: Watch::default(),
+            deaf: false,
+            skips: 0,
+            processes: 1,
+            steps: 0,
+            up_at: None,
+            seen: (0, 0),
+        }
     }
 
     pub(crate) fn apply(&self, key: &AppKey, spec: &AppSpec) {

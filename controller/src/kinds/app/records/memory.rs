@@ -21,7 +21,8 @@ use crate::clock::{SharedClock, SharedEntropy};
 use crate::edge::Route;
 use crate::edge::inputs::Inputs;
 use crate::edge::publisher::RouteSource;
-use crate::runtime::{BoxError, LeaseStore};
+use crate::runtime::lease::{Asked, Mark};
+use crate::runtime::{BoxError, ElectorOptions, LeaseStore};
 use crate::store::{APP_FINALIZER, AppHead, AppKey, AppRecord, DriftChange, DriftFound, DriftLook, Pause, Revision, StoreError};
 
 /// A status as it was written.
@@ -51,7 +52,8 @@ struct App {
 struct Rows {
     apps: BTreeMap<AppKey, App>,
     version: i64,
-    lease: Option<(String, Duration)>,
+    /// Who holds the lease, and how its row looks.
+    lease: Option<(String, Mark)>,
     epoch: i64,
     told: Vec<Told>,
     /// How often a user or a controller wrote something that differs.
@@ -341,8 +343,9 @@ impl AppRecords for MemoryRecords {
         let version = rows.version + 1;
         let mut told = None;
         rows.fenced(epoch)?.change(uid, |app| {
-            let differs =
-                app.record.status != *status || app.observed_generation != status.observed_generation || app.observed_version < desired_version;
+            let differs = app.record.status != *status
+                || app.observed_generation != status.observed_generation
+                || app.observed_version < desired_version;
             if differs {
                 app.record.status = status.clone();
                 app.record.resource_version = version;
@@ -397,23 +400,23 @@ impl AppRecords for MemoryRecords {
 
 #[async_trait]
 impl LeaseStore for MemoryRecords {
-    async fn acquire(&self, _: &str, holder: &str, ttl: Duration) -> Result<Option<i64>, BoxError> {
-        let now = self.clock.monotonic();
+    async fn acquire(&self, options: &ElectorOptions, dead: Option<&Mark>) -> Result<Asked, BoxError> {
         let mut rows = self.rows();
-        match &rows.lease {
-            Some((other, until)) if other != holder && *until > now => return Ok(None),
-            Some((same, until)) if same == holder && *until > now => {}
-            _ => rows.epoch += 1,
+        if let Some((_, looks)) = &rows.lease
+            && dead != Some(looks)
+        {
+            return Ok(Asked::Theirs(looks.clone()));
         }
-        rows.lease = Some((holder.to_owned(), now + ttl));
-        Ok(Some(rows.epoch))
+        rows.epoch += 1;
+        rows.lease = Some((options.holder.clone(), Mark(format!("{} {}", options.holder, rows.epoch))));
+        Ok(Asked::Ours { epoch: rows.epoch })
     }
-    async fn renew(&self, _: &str, holder: &str, epoch: i64, ttl: Duration) -> Result<bool, BoxError> {
+    async fn renew(&self, _: &str, holder: &str, epoch: i64, _: Duration) -> Result<bool, BoxError> {
         let now = self.clock.monotonic();
         let mut rows = self.rows();
-        let is_ours = rows.epoch == epoch && rows.lease.as_ref().is_some_and(|(other, until)| other == holder && *until > now);
+        let is_ours = rows.epoch == epoch && rows.lease.as_ref().is_some_and(|(other, _)| other == holder);
         if is_ours {
-            rows.lease = Some((holder.to_owned(), now + ttl));
+            rows.lease = Some((holder.to_owned(), Mark(format!("{holder} {now:?}"))));
         }
         Ok(is_ours)
     }

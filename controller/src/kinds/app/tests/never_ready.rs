@@ -11,7 +11,8 @@ use crate::plan::Fact;
 
 /// Generation 2, of which one of `wanted` tasks is ready, with services of releases that were never proven.
 fn second(wanted: u32, old: &[(&str, u32, u32)]) -> (World, Model) {
-    let of = |mode: &str| spec(json!({"image": "acme/shop:1", "env": {"MODE": mode}, "processes": {"web": {"port": 8080, "replicas": wanted}}}));
+    let of =
+        |mode: &str| spec(json!({"image": "acme/shop:1", "env": {"MODE": mode}, "processes": {"web": {"port": 8080, "replicas": wanted}}}));
     let mut world = World::of(of("old")).resolved().running().then(of("new")).verdict(VerdictPhase::Rolling);
     world.proven = None;
     let mut service = world.service("web");
