@@ -8,7 +8,7 @@ use api_types::Host;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use skyswarm::edge::publisher::Published;
-use skyswarm::edge::{Check, Endpoint, EndpointTable, ProbeResult, RouteFacts};
+use skyswarm::edge::{Backend, Check, Endpoint, EndpointTable, ProbeResult, RouteFacts};
 use skyswarm::engines::swarm::fake::FakeSwarm;
 use skyswarm::engines::swarm::{SwarmEngine, Task, labels};
 use skyswarm::engines::traefik::{ProxyApi, ProxyError, ProxyOverview};
@@ -23,7 +23,7 @@ const BOOT: TimeDelta = TimeDelta::milliseconds(300);
 struct Running {
     stamp: Option<String>,
     rules: BTreeMap<String, String>,
-    servers: BTreeMap<String, Vec<SocketAddr>>,
+    servers: BTreeMap<String, Vec<Backend>>,
 }
 
 /// The edge of the simulated node.
@@ -73,6 +73,8 @@ impl SimEdge {
                 slot: task.slot,
                 address,
                 ready,
+                hop: None,
+                leaving: false,
                 since: known.map_or(now, |known| known.since),
                 last_check: if ready { Check::Passed } else { Check::PortClosed { detail: "connection refused".to_owned() } },
             };
@@ -111,7 +113,7 @@ impl SimEdge {
     pub(crate) fn answering(&self, key: &str, uid: &str) -> (usize, usize) {
         let running = self.running.lock().expect("unpoisoned");
         let alive = self.alive.lock().expect("unpoisoned");
-        let owners = running.servers.get(key).into_iter().flatten().filter_map(|server| alive.get(server));
+        let owners = running.servers.get(key).into_iter().flatten().filter_map(|server| alive.get(&server.address));
         let (own, other): (Vec<&String>, Vec<&String>) = owners.partition(|owner| *owner == uid);
         (own.len(), other.len())
     }
@@ -135,7 +137,7 @@ impl ProxyApi for SimProxy {
         let running = self.0.running.lock().expect("unpoisoned");
         let digest = |key: &String| {
             let rule = running.rules.get(key)?;
-            Some((key.clone(), skyswarm::kinds::app::quiet::hash((rule, running.servers.get(key)))))
+            Some((key.clone(), skyswarm::kinds::app::quiet::hash((rule, format!("{:?}", running.servers.get(key))))))
         };
         Fact::Known(keys.iter().filter_map(digest).collect())
     }
@@ -150,7 +152,7 @@ impl ProxyApi for SimProxy {
         let alive = self.0.alive.lock().expect("unpoisoned");
         let rule = format!("Host(`{host}`)");
         let key = running.rules.iter().find(|(_, found)| found.split(" || ").any(|part| part == rule)).map(|(key, _)| key);
-        let ok = key.and_then(|key| running.servers.get(key)).into_iter().flatten().any(|server| alive.contains_key(server));
+        let ok = key.and_then(|key| running.servers.get(key)).into_iter().flatten().any(|server| alive.contains_key(&server.address));
         ProbeResult { ok, detail: if ok { "answered 200".to_owned() } else { "answered 503".to_owned() } }
     }
 }
