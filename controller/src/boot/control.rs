@@ -23,6 +23,7 @@ use crate::kinds::app::observe::Observer;
 use crate::kinds::app::quiet::Quiet;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::app::records::{InjectedRecords, SharedRecords};
+use crate::kinds::app::wall::Wall;
 use crate::kinds::certificate::{CertificateMetrics, CertificateReconciler};
 use crate::kinds::node::NodeReconciler;
 use crate::runtime::lease::{DEFAULT_TTL, Leash};
@@ -139,6 +140,8 @@ impl Control {
             quiet_until: quiet_until.clone(),
             index: index.clone(),
             drift: drift_watch(core, records, killed.clone()),
+            wall: Wall::default(),
+            held_up: Mutex::default(),
             image_errors: Mutex::default(),
         });
         let agents = edge.fleet.clone().map(|fleet| tokio::spawn(follow_agents(fleet, nodes.clone(), watches.clone())));
