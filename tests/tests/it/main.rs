@@ -5,6 +5,9 @@
 mod adopt;
 mod api_docs;
 mod bench;
+mod cli;
+mod cli_ends;
+mod cli_watch;
 mod config;
 mod deploy;
 mod drift;

@@ -107,6 +107,7 @@ mod tests {
             EngineError::Denied { .. } => "Denied",
             EngineError::NotManager { .. } => "NotManager",
             EngineError::Unreachable { .. } => "Unreachable",
+            EngineError::RegistrySilent { .. } => "RegistrySilent",
             EngineError::Other { .. } => "Other",
         }
     }

@@ -90,7 +90,7 @@ fn result_of<T>(result: &EngineResult<T>) -> &'static str {
         Err(EngineError::InUse { .. }) => "in_use",
         Err(EngineError::Invalid { .. }) => "invalid",
         Err(EngineError::NotManager { .. }) => "not_manager",
-        Err(EngineError::Unreachable { .. }) => "unreachable",
+        Err(EngineError::Unreachable { .. } | EngineError::RegistrySilent { .. }) => "unreachable",
         Err(EngineError::Denied { .. }) => "denied",
         Err(EngineError::Other { .. }) => "other",
     }
