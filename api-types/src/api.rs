@@ -361,4 +361,17 @@ pub struct HealthResponse {
     pub ok: bool,
     /// Each part with `ok` or what is wrong.
     pub checks: BTreeMap<String, String>,
+    /// Whether this process's controller leads or stands by, both of which are well; absent when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<ControllerState>,
+}
+
+/// What a process's controller does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ControllerState {
+    /// It works.
+    Leading,
+    /// Another one works; this one takes over when that one is gone.
+    Standby,
 }

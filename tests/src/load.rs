@@ -30,8 +30,13 @@ pub struct Load {
 impl Load {
     /// Starts `rate` requests a second for `host`.
     pub fn start(host: &str, rate: u32) -> Self {
+        Self::start_at("127.0.0.1:8080", host, rate)
+    }
+
+    /// The same through another edge.
+    pub fn start_at(edge: &str, host: &str, rate: u32) -> Self {
         let counts = Arc::<Counts>::default();
-        let task = tokio::spawn(run(host.to_owned(), rate, counts.clone()));
+        let task = tokio::spawn(run(format!("http://{edge}/"), host.to_owned(), rate, counts.clone()));
         Self { counts, task }
     }
 
@@ -50,17 +55,17 @@ impl Load {
     }
 }
 
-async fn run(host: String, rate: u32, counts: Arc<Counts>) -> Result<()> {
+async fn run(url: String, host: String, rate: u32, counts: Arc<Counts>) -> Result<()> {
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(5)).build()?;
     let end = Instant::now() + LONGEST;
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut requests = tokio::task::JoinSet::new();
     while !counts.stop.load(Ordering::Relaxed) && Instant::now() < end {
         ticks.tick().await;
-        let (client, counts, host) = (client.clone(), counts.clone(), host.clone());
+        let (client, counts, host, url) = (client.clone(), counts.clone(), host.clone(), url.clone());
         requests.spawn(async move {
             counts.sent.fetch_add(1, Ordering::Relaxed);
-            let answer = client.get("http://127.0.0.1:8080/").header(reqwest::header::HOST, host).send().await;
+            let answer = client.get(url).header(reqwest::header::HOST, host).send().await;
             let text = match answer {
                 Ok(answer) if answer.status() == 200 => return,
                 Ok(answer) => format!("status {}", answer.status()),

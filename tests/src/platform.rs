@@ -13,6 +13,7 @@ use reqwest::header::HOST;
 use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 
+use crate::controllers::Database;
 use crate::dockerd::Dockerd;
 pub use crate::skyctl::Output;
 
@@ -34,10 +35,31 @@ pub struct Platform {
     server: Option<Child>,
     /// Further arguments of the server.
     arguments: Vec<String>,
+    /// The database that the API alone runs on, with controllers apart; `None` when the server does everything.
+    pub database: Option<Database>,
     pub(crate) token: String,
     /// HTTP client without proxies or redirects.
     pub http: reqwest::Client,
     pub(crate) dir: tempfile::TempDir,
+}
+
+/// Calls the API as the administrator.
+#[derive(Clone)]
+pub struct Client {
+    /// HTTP client without proxies or redirects.
+    pub http: reqwest::Client,
+    token: String,
+}
+
+impl Client {
+    /// Reads something.
+    pub async fn api<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let answer = self.http.get(format!("http://{API}{path}")).bearer_auth(&self.token).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{path} answered {status}: {text}");
+        Ok(serde_json::from_str(&text)?)
+    }
 }
 
 /// A path from the environment that `./dev test` sets.
@@ -73,7 +95,18 @@ impl Platform {
         Self::start_as(dockerd, docker_host, &[]).await
     }
 
+    /// The API alone, on a database of its own; [`Self::controller`] gives the controllers.
+    pub async fn start_apart() -> anyhow::Result<Self> {
+        let dockerd = Dockerd::start().await?;
+        let docker_host = dockerd.host();
+        Self::start_with(dockerd, &docker_host, &[], Some(Database::create().await?)).await
+    }
+
     async fn start_as(dockerd: Dockerd, docker_host: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(dockerd, docker_host, arguments, None).await
+    }
+
+    async fn start_with(dockerd: Dockerd, docker_host: &str, arguments: &[&str], database: Option<Database>) -> anyhow::Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         dockerd.import_app(IMAGE, &from_env("SAMPLE_APP_BIN")?).await?;
         let dir = tempfile::Builder::new().prefix("sky").tempdir()?;
@@ -89,6 +122,7 @@ impl Platform {
             data_dir,
             server: None,
             arguments: arguments.iter().map(ToString::to_string).collect(),
+            database,
             token: String::new(),
             http,
             dir,
@@ -101,13 +135,19 @@ impl Platform {
     /// Starts the server and waits until it says that it is ready.
     pub async fn start_server(&mut self) -> anyhow::Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.data_dir.with_extension("log"))?;
-        let child = Command::new(from_env("SKYSWARM_BIN")?)
-            .args(["up", "--listen", API, "--edge-http", EDGE])
+        let mut command = Command::new(from_env("SKYSWARM_BIN")?);
+        match &self.database {
+            Some(database) => command.args(["api", "--database-url", &database.url]),
+            None => command
+                .args(["up", "--edge-http", EDGE])
+                .args(["--docker-host", &self.docker_host])
+                .arg("--traefik-bin")
+                .arg(from_env("TRAEFIK_BIN")?),
+        };
+        let child = command
+            .args(["--listen", API])
             .arg("--data-dir")
             .arg(&self.data_dir)
-            .args(["--docker-host", &self.docker_host])
-            .arg("--traefik-bin")
-            .arg(from_env("TRAEFIK_BIN")?)
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -180,11 +220,12 @@ impl Platform {
 
     /// Calls the API.
     pub async fn api<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let answer = self.http.get(format!("http://{API}{path}")).bearer_auth(&self.token).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "{path} answered {status}: {text}");
-        Ok(serde_json::from_str(&text)?)
+        self.client().api(path).await
+    }
+
+    /// What calls the API, for tasks of their own.
+    pub fn client(&self) -> Client {
+        Client { http: self.http.clone(), token: self.token.clone() }
     }
 
     /// Makes a token of an administrator who is limited to an organisation.
@@ -305,21 +346,12 @@ impl Platform {
 
     /// Process ids of this platform's proxies.
     pub fn traefiks(&self) -> Vec<String> {
-        self.processes_with(&format!("--configFile={}", self.data_dir.join("edge/traefik.yml").display()))
+        traefiks_of(&self.data_dir)
     }
 
     /// Process ids of keepers of this platform's edge.
     pub fn keepers(&self) -> Vec<String> {
-        self.processes_with(&format!("--folder={}", self.data_dir.join("edge").display()))
-    }
-
-    fn processes_with(&self, argument: &str) -> Vec<String> {
-        let all = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let has = |pid: &String| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
-        };
-        all.filter(has).collect()
+        keepers_of(&self.data_dir)
     }
 
     /// Drops what the proxy sends to the provider of its routes, so that it cannot follow; returns what [`Self::mend`] takes.
@@ -348,6 +380,9 @@ impl Platform {
     }
 
     async fn database_program(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
+        if let Some(database) = &self.database {
+            return database.program(program, args).await;
+        }
         let socket = std::fs::read_to_string(self.data_dir.join("postgres").join("postmaster.pid"))?;
         let mut lines = socket.lines();
         let port = lines.nth(3).context("no port")?.to_owned();
@@ -416,7 +451,27 @@ async fn provider_rule(flag: &str, port: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kill9(pid: &str) -> anyhow::Result<()> {
+/// Process ids of the proxies of a server's data folder.
+pub(crate) fn traefiks_of(data_dir: &Path) -> Vec<String> {
+    processes_with(&format!("--configFile={}", data_dir.join("edge/traefik.yml").display()))
+}
+
+/// Process ids of the keepers of a server's data folder.
+pub(crate) fn keepers_of(data_dir: &Path) -> Vec<String> {
+    processes_with(&format!("--folder={}", data_dir.join("edge").display()))
+}
+
+fn processes_with(argument: &str) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let has = |pid: &String| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
+    };
+    all.filter(has).collect()
+}
+
+/// Kills a process without warning.
+pub(crate) fn kill9(pid: &str) -> anyhow::Result<()> {
     let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).context("no pid")?;
     Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
 }

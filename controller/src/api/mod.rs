@@ -22,6 +22,7 @@ mod docs;
 pub mod error;
 mod examples;
 mod extract;
+pub mod health;
 pub mod insight;
 mod layers;
 mod listing;
@@ -49,8 +50,8 @@ use tokio_util::sync::CancellationToken;
 pub use metrics::ApiMetrics;
 pub use serve::serve;
 pub use state::{
-    Adoptable, ApiState, DraftQuery, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, ServiceError, ServiceSource,
-    UsageSource,
+    Adoptable, ApiState, ControllerWatch, DraftQuery, Limits, LogError, LogQuery, LogSource, PlanInput, Planner, ReadyCheck, ServiceError,
+    ServiceSource, UsageSource,
 };
 
 /// The whole API as a service. Streams end when `shutdown` is cancelled. Must be called inside a Tokio runtime.

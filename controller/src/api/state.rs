@@ -41,6 +41,8 @@ pub struct ApiState {
     pub services: Arc<dyn ServiceSource>,
     /// Further checks of `/readyz`; the database is always checked.
     pub checks: Vec<Arc<dyn ReadyCheck>>,
+    /// Whether this process's controller leads; `None` when it has none.
+    pub controller: Option<ControllerWatch>,
     /// Counts requests.
     pub metrics: Arc<ApiMetrics>,
     /// The text that `/metrics` answers.
@@ -54,6 +56,9 @@ pub struct ApiState {
     /// The settings, as they are now and change.
     pub settings: watch::Receiver<Arc<Settings>>,
 }
+
+/// Whether the controller leads now.
+pub type ControllerWatch = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Address of who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]

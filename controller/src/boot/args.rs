@@ -21,6 +21,10 @@ Examples:
     skyswarm api --database-url postgres://sky@db/sky --listen 10.0.0.5:7070
     skyswarm controller --database-url postgres://sky@db/sky --edge-http 0.0.0.0:80
 
+  A second controller, on another manager of the Swarm: it stands by, and takes over within seconds. It needs the
+  first one's key file (<data-dir>/key), or reads the same one:
+    skyswarm controller --database-url postgres://sky@db/sky --key-file /etc/skyswarm/key --edge-http 0.0.0.0:80
+
   A token for a person of one organisation:
     skyswarm token create --name ana --org acme --role member --expires 90d
 
@@ -99,6 +103,9 @@ pub struct ControllerRoleArgs {
     /// Where data are kept.
     #[command(flatten)]
     pub data: DataArgs,
+    /// Where `/healthz`, `/readyz` and `/metrics` are answered; port 0 takes a free one. Nothing of users is told there.
+    #[arg(long, env = "SKYSWARM_HEALTH_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:7071")]
+    pub health_listen: SocketAddr,
     /// Which engine is driven.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -118,6 +125,17 @@ pub struct DataArgs {
     /// Database to use. Without it `skyswarm up` starts a private PostgreSQL below the data folder.
     #[arg(long, env = "SKYSWARM_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
+
+    /// File of the key that secrets are encrypted with; DATA_DIR/key when absent. All processes on one database need the same one.
+    #[arg(long, env = "SKYSWARM_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// The key file.
+    pub fn key_file(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.data_dir.join("key"))
+    }
 }
 
 /// Where the API listens.

@@ -24,7 +24,7 @@ use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::app::records::{InjectedRecords, SharedRecords};
 use crate::kinds::certificate::{CertificateMetrics, CertificateReconciler};
 use crate::kinds::node::NodeReconciler;
-use crate::runtime::lease::DEFAULT_TTL;
+use crate::runtime::lease::{DEFAULT_TTL, Leash};
 use crate::runtime::{
     Controller, Drained, ElectorOptions, Hints, Leadership, Metrics, Options, Pulses, Reconciler, Tuning, Wiring, elector, hints, recorder,
 };
@@ -80,16 +80,16 @@ impl Workshop<'_> {
 
 impl Control {
     /// Starts to compete for the lease; whoever has it works.
-    pub(super) fn start(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge, edge_url: (&'static str, u16)) -> Self {
+    pub(super) fn start(core: &Core, engine: Arc<dyn SwarmEngine>, leash: Leash, edge: &Edge, edge_url: (&'static str, u16)) -> Self {
         let (runs, watches, lease) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let metrics = core.metrics.register(Metrics::register);
         let sink = Arc::new(StoredEvents(core.store.clone()));
         let (events, writer) = recorder(sink, EVENT_BOUND, core.clock.clone(), metrics.events_dropped.clone());
         let events_task = tokio::spawn(writer.run(lease.clone()));
 
-        let options = ElectorOptions { name: LEASE.to_owned(), holder: core.id.clone(), ttl: DEFAULT_TTL };
+        let options = ElectorOptions { name: LEASE.to_owned(), holder: core.id.clone(), place: core.place.clone(), ttl: DEFAULT_TTL };
         let stored = Arc::new(StoredLease(core.store.clone()));
-        let (elector, leadership) = elector(stored, options, core.clock.clone(), core.entropy.clone(), metrics.leader.clone());
+        let (elector, leadership) = elector(stored, options, core.clock.clone(), core.entropy.clone(), metrics.leader.clone(), leash);
         let elector_task = tokio::spawn(elector.run(lease.clone()));
 
         let (tuning, tuning_task) = follow_tuning(core.settings(), watches.clone());

@@ -31,8 +31,12 @@ const FIRST_ORG: &str = "default";
 pub(super) struct Core {
     /// This process among all that ever ran, a restarted one being another. It holds leases and heartbeats.
     pub(super) id: String,
+    /// Where it runs, as a part of `id`: see [`DataDir::place`].
+    pub(super) place: String,
     /// Name of this machine.
     pub(super) host: String,
+    /// Where the database is, for the keeper of the edge.
+    pub(super) database_url: SecretString,
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
@@ -44,7 +48,7 @@ pub(super) struct Core {
 
 impl Core {
     /// Connects, migrates, opens the keys and reads the settings.
-    pub(super) async fn open(url: &SecretString, key_file: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn open(url: &SecretString, key_file: &Path, place: String) -> anyhow::Result<Self> {
         let (clock, entropy): (SharedClock, SharedEntropy) = (SystemClock::shared(), Arc::new(SystemEntropy));
         let store = connect(url, &clock, &entropy).await.context("the database cannot be used")?;
         store.migrate().await.context("the database cannot be used")?;
@@ -52,10 +56,10 @@ impl Core {
         let settings = store.settings_snapshot().await.context("settings cannot be read")?;
         let (settings, _) = watch::channel(Arc::new(settings));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-        let id = format!("{host}-{}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
+        let id = format!("{host}-{}-{place}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
-        Ok(Self { id, host, store, clock, entropy, metrics, settings, effects: effects()? })
+        Ok(Self { id, place, host, database_url: url.clone(), store, clock, entropy, metrics, settings, effects: effects()? })
     }
 
     /// The settings, as they are now and change.

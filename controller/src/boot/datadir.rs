@@ -2,11 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 const LOCK_FILE: &str = "lock";
 const TOKEN_FILE: &str = "admin-token";
@@ -40,7 +41,7 @@ pub enum DataDirError {
 pub struct DataDir {
     path: PathBuf,
     // The lock lasts as long as the open file, so a killed server leaves none behind.
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -73,17 +74,21 @@ impl DataDir {
             writeln!(lock, "{}", std::process::id())
         };
         write_pid(&mut lock).map_err(failed("write", &lock_path))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
+    }
+
+    /// What tells this folder on this machine, since its last start, from any other. The lock on it shows that whoever
+    /// had it before is dead. Empty when it cannot be told.
+    pub fn place(&self) -> String {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let (Ok(boot), Ok(lock)) = (boot, self.lock.metadata()) else { return String::new() };
+        let text = format!("{} {} {}", boot.trim(), lock.dev(), lock.ino());
+        hex::encode(Sha256::digest(text.as_bytes()))[..16].to_owned()
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The file with the keys' key.
-    pub fn key_file(&self) -> PathBuf {
-        self.path.join("key")
     }
 
     /// Where the administrator's token is.
@@ -125,9 +130,11 @@ mod tests {
         let first = DataDir::open(&folder.path().join("a/b")).expect("made");
         let error = DataDir::open(first.path()).expect_err("taken").to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-        let path = first.path().to_owned();
+        let (path, place) = (first.path().to_owned(), first.place());
         drop(first);
-        DataDir::open(&path).expect("free again");
+        assert_eq!(DataDir::open(&path).expect("free again").place(), place, "the same place after a restart");
+        let other = DataDir::open(&folder.path().join("b")).expect("made");
+        assert!(other.place() != place && place.len() == 16, "{place}");
     }
 
     #[test]

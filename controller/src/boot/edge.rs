@@ -84,6 +84,11 @@ impl Feed {
         let pages = serve("the responder", pages, responder::router(handle.published()), cancel);
         Self { handle, endpoints: endpoints.table, tasks: vec![endpoints.task, publisher, server, pages] }
     }
+
+    /// Hints that routes changed.
+    pub(super) fn handle(&self) -> EdgeHandle {
+        self.handle.clone()
+    }
 }
 
 /// What all documents of an edge have in common.
@@ -123,6 +128,7 @@ impl Edge {
         let orders = Orders {
             folder: folder.clone(),
             docker_host: place.docker_host.to_owned(),
+            database_url: core.database_url.clone(),
             key_file: place.key_file.canonicalize().context("the key file cannot be found")?,
             traefik_bin: args.traefik_bin.as_ref().map(std::path::absolute).transpose()?,
             edge_http: args.edge_http,

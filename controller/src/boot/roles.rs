@@ -1,7 +1,7 @@
 //! The roles of the server, put together from their parts, and ended in order: API, controllers, proxy
 //! and edge, database.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -24,13 +24,15 @@ use super::postgres::PrivatePostgres;
 use super::preflight::{self, EngineNeed, Listener, Needs};
 use super::services::{EngineServices, NoServices};
 use super::signals;
-use super::sources::EngineReady;
+use super::sources::{EngineReady, StoreReady};
 use super::usage::{EngineUsage, NoUsage};
-use crate::api::{self, ApiMetrics, ApiState, Limits, LogSource, ReadyCheck, ServiceSource, UsageSource};
+use crate::api::health::HealthState;
+use crate::api::{self, ApiMetrics, ApiState, ControllerWatch, Limits, LogSource, ReadyCheck, ServiceSource, UsageSource};
 use crate::engines::swarm::metrics::EngineMetrics;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::swarm::{EngineResult, InjectedSwarm, SwarmEngine, SwarmInit};
 use crate::engines::traefik::binary;
+use crate::runtime::lease::Leash;
 use crate::store::NewToken;
 
 /// Everything on one machine.
@@ -41,8 +43,9 @@ pub async fn up(args: UpArgs) -> anyhow::Result<()> {
     needs.listeners.push(Listener { what: "the API", argument: "--listen", address: args.api.listen });
     preflight::check(needs).await?;
     let data = DataDir::open(&args.data.data_dir)?;
+    let key_file = args.data.key_file();
     let database = Database::open(args.data.database_url, &data).await?;
-    let result = up_with(&args.engine, &args.edge, args.api.listen, (&data, &database.url), stop).await;
+    let result = up_with(&args.engine, &args.edge, args.api.listen, (&data, &key_file, &database.url), stop).await;
     database.close().await;
     result
 }
@@ -52,9 +55,10 @@ pub async fn api(args: ApiRoleArgs) -> anyhow::Result<()> {
     let stop = signals::stop_token()?;
     let listener = Listener { what: "the API", argument: "--listen", address: args.api.listen };
     preflight::check(Needs { listeners: vec![listener], ..Needs::default() }).await?;
+    let key_file = args.data.key_file();
     let url = args.data.database_url.context("`skyswarm api` needs --database-url; only `skyswarm up` has a database of its own")?;
     let data = DataDir::open(&args.data.data_dir)?;
-    let core = Core::open(&url, &data.key_file()).await?;
+    let core = Core::open(&url, &key_file, data.place()).await?;
     core.bootstrap(&data).await?;
     let watches = CancellationToken::new();
     let follower = tokio::spawn(follow_store(core.store.clone(), core.settings_sender(), None, watches.clone()));
@@ -70,26 +74,46 @@ pub async fn api(args: ApiRoleArgs) -> anyhow::Result<()> {
 /// The controllers and the edge alone.
 pub async fn controller(args: ControllerRoleArgs) -> anyhow::Result<()> {
     let stop = signals::stop_token()?;
-    preflight::check(controller_needs(&args.engine, &args.edge, &args.data.data_dir)).await?;
+    let mut needs = controller_needs(&args.engine, &args.edge, &args.data.data_dir);
+    needs.listeners.push(Listener { what: "health checks", argument: "--health-listen", address: args.health_listen });
+    preflight::check(needs).await?;
+    let key_file = args.data.key_file();
     let url = args.data.database_url.context("`skyswarm controller` needs --database-url; only `skyswarm up` has a database of its own")?;
     let data = DataDir::open(&args.data.data_dir)?;
-    let core = Core::open(&url, &data.key_file()).await?;
-    let engine = engine(&args.engine, &core).await?;
-    let edge = Edge::start(&core, engine.clone(), place(&data, &args.engine), &args.edge).await?;
-    let control = Control::start(&core, engine.clone(), &edge, edge_url(&args.edge));
-    let heart = Heart::start(&core, controller_parts(&["controller", "edge"], engine, &edge, &control));
-    info!("running; stop it with SIGTERM");
-    stop.cancelled().await;
+    let core = Core::open(&url, &key_file, data.place()).await?;
+    let leash = Leash::new(core.clock.clone());
+    let engine = engine(&args.engine, &core, &leash).await?;
+    let edge = Edge::start(&core, engine.clone(), place(&data, key_file, &args.engine), &args.edge).await?;
+    let control = Control::start(&core, engine.clone(), leash.clone(), &edge, edge_url(&args.edge));
+    let heart = Heart::start(&core, controller_parts(&["controller", "edge"], engine.clone(), &edge, &control));
+    let state = HealthState {
+        database: Arc::new(StoreReady(core.store.clone())),
+        checks: vec![Arc::new(EngineReady(engine)), Arc::new(edge.ready())],
+        controller: Some(Arc::new(move || leash.holds())),
+        metrics_text: metrics_text(&core),
+        limit: Limits::default().check,
+    };
+    let served = match TcpListener::bind(args.health_listen).await {
+        Ok(listener) => serve_health(listener, state, stop).await,
+        Err(error) => Err(anyhow::Error::from(error).context("health checks cannot be listened for")),
+    };
     heart.stop().await;
     control.stop().await;
     edge.stop().await;
-    Ok(())
+    served
+}
+
+/// Answers health checks until told to stop.
+async fn serve_health(listener: TcpListener, state: HealthState, stop: CancellationToken) -> anyhow::Result<()> {
+    info!(address = %listener.local_addr()?, "running; health checks are answered here; stop it with SIGTERM");
+    Ok(axum::serve(listener, api::health::router(state)).with_graceful_shutdown(stop.cancelled_owned()).await?)
 }
 
 /// Makes a token and prints it.
 pub async fn token_create(args: TokenCreateArgs) -> anyhow::Result<SecretString> {
+    let key_file = args.data.key_file();
     let url = args.data.database_url.context("needs --database-url; with `skyswarm up`, use the API and the administrator's token")?;
-    let core = Core::open(&url, &args.data.data_dir.join("key")).await?;
+    let core = Core::open(&url, &key_file, String::new()).await?;
     let new = NewToken { expires_in: args.expires, ..NewToken::new(&args.name, args.org.as_ref(), args.role.into()) };
     let (_, token) = core.store.token_create(&new).await?;
     Ok(token)
@@ -121,14 +145,15 @@ async fn up_with(
     engine_args: &EngineArgs,
     edge_args: &EdgeArgs,
     listen: std::net::SocketAddr,
-    (data, url): (&DataDir, &SecretString),
+    (data, key_file, url): (&DataDir, &Path, &SecretString),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let core = Core::open(url, &data.key_file()).await?;
+    let core = Core::open(url, key_file, data.place()).await?;
     core.bootstrap(data).await?;
-    let engine = engine(engine_args, &core).await?;
-    let edge = Edge::start(&core, engine.clone(), place(data, engine_args), edge_args).await?;
-    let control = Control::start(&core, engine.clone(), &edge, edge_url(edge_args));
+    let leash = Leash::new(core.clock.clone());
+    let engine = engine(engine_args, &core, &leash).await?;
+    let edge = Edge::start(&core, engine.clone(), place(data, key_file.to_owned(), engine_args), edge_args).await?;
+    let control = Control::start(&core, engine.clone(), leash.clone(), &edge, edge_url(edge_args));
     let checks: Vec<Arc<dyn ReadyCheck>> = vec![Arc::new(EngineReady(engine.clone())), Arc::new(edge.ready())];
     let heart = Heart::start(&core, controller_parts(&["api", "controller", "edge"], engine.clone(), &edge, &control));
     let reads = Reads {
@@ -137,7 +162,11 @@ async fn up_with(
         logs: Arc::new(EngineLogs { engine, clock: core.clock.clone() }),
     };
     let served = match TcpListener::bind(listen).await {
-        Ok(listener) => api::serve(listener, state(&core, reads, checks), stop).await.map_err(anyhow::Error::from),
+        Ok(listener) => {
+            let controller: Option<ControllerWatch> = Some(Arc::new(move || leash.holds()));
+            let state = ApiState { controller, ..state(&core, reads, checks) };
+            api::serve(listener, state, stop).await.map_err(anyhow::Error::from)
+        }
         Err(error) => Err(anyhow::Error::from(error).context("the API cannot listen")),
     };
     heart.stop().await;
@@ -151,8 +180,8 @@ fn controller_parts(roles: &[&'static str], engine: Arc<dyn SwarmEngine>, edge: 
     Parts { roles: roles.to_vec(), engine: Some(engine), edge: Some(Arc::new(edge.ready())), pulses: Some(control.pulses.clone()) }
 }
 
-fn place<'a>(data: &'a DataDir, engine: &'a EngineArgs) -> Place<'a> {
-    Place { data_dir: data.path(), key_file: data.key_file(), docker_host: &engine.docker_host }
+fn place<'a>(data: &'a DataDir, key_file: PathBuf, engine: &'a EngineArgs) -> Place<'a> {
+    Place { data_dir: data.path(), key_file, docker_host: &engine.docker_host }
 }
 
 fn controller_needs(engine: &EngineArgs, edge: &EdgeArgs, data_dir: &Path) -> Needs {
@@ -177,13 +206,15 @@ fn controller_needs(engine: &EngineArgs, edge: &EdgeArgs, data_dir: &Path) -> Ne
     }
 }
 
-/// The engine with the settings in force, in a Swarm.
-async fn engine(args: &EngineArgs, core: &Core) -> anyhow::Result<Arc<dyn SwarmEngine>> {
+/// The engine with the settings in force, in a Swarm. It takes no write while the leash does not hold.
+async fn engine(args: &EngineArgs, core: &Core, leash: &Leash) -> anyhow::Result<Arc<dyn SwarmEngine>> {
     let settings = core.settings().borrow().clone();
+    let leash = leash.clone();
     let options = EngineOptions {
         registry_deadline: settings.registry_timeout(),
         writes_per_second: settings.swarm_writes_per_second(),
         metrics: core.metrics.register(EngineMetrics::register),
+        may_write: Arc::new(move || leash.holds()),
         ..EngineOptions::default()
     };
     let engine: EngineResult<_> = DockerSwarm::connect(&args.docker_host, options);
@@ -215,13 +246,6 @@ struct Reads {
 }
 
 fn state(core: &Core, Reads { logs, services, usage }: Reads, checks: Vec<Arc<dyn ReadyCheck>>) -> ApiState {
-    let registry = core.metrics.clone();
-    let metrics_text = move || {
-        registry.encode().unwrap_or_else(|error| {
-            error!(%error, "metrics cannot be written");
-            String::new()
-        })
-    };
     let settings: watch::Receiver<_> = core.settings();
     let metrics = ApiMetrics::default();
     core.metrics.register(|registry| metrics.register(registry));
@@ -232,11 +256,22 @@ fn state(core: &Core, Reads { logs, services, usage }: Reads, checks: Vec<Arc<dy
         usage,
         services,
         checks,
+        controller: None,
         metrics: Arc::new(metrics),
-        metrics_text: Arc::new(metrics_text),
+        metrics_text: metrics_text(core),
         clock: core.clock.clone(),
         entropy: core.entropy.clone(),
         limits: Limits::default(),
         settings,
     }
+}
+
+fn metrics_text(core: &Core) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let registry = core.metrics.clone();
+    Arc::new(move || {
+        registry.encode().unwrap_or_else(|error| {
+            error!(%error, "metrics cannot be written");
+            String::new()
+        })
+    })
 }

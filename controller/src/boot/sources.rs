@@ -11,8 +11,9 @@ use crate::edge::inputs::Inputs;
 use crate::edge::publisher::{Published, RouteSource};
 use crate::engines::swarm::SwarmEngine;
 use crate::engines::traefik::ProxyApi;
-use crate::runtime::{BoxError, EventSink, LeaseStore};
-use crate::store::{NewEvent, Store};
+use crate::runtime::lease::{Asked, Mark};
+use crate::runtime::{BoxError, ElectorOptions, EventSink, LeaseStore};
+use crate::store::{LeaseAnswer, LeaseClaim, NewEvent, Store};
 
 /// Routes and their secrets from the database.
 #[derive(Debug)]
@@ -42,14 +43,32 @@ pub(super) struct StoredLease(pub(super) Store);
 
 #[async_trait]
 impl LeaseStore for StoredLease {
-    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<i64>, BoxError> {
-        Ok(self.0.lease_acquire(name, holder, ttl).await?)
+    async fn acquire(&self, options: &ElectorOptions, dead: Option<&Mark>) -> Result<Asked, BoxError> {
+        let ElectorOptions { name, holder, place, ttl } = options;
+        let claim = LeaseClaim { name, holder, place, ttl: *ttl, dead: dead.map(|mark| mark.0.as_str()) };
+        Ok(match self.0.lease_acquire(&claim).await? {
+            LeaseAnswer::Ours(epoch) => Asked::Ours { epoch },
+            LeaseAnswer::Theirs(mark) => Asked::Theirs(Mark(mark)),
+        })
     }
     async fn renew(&self, name: &str, holder: &str, epoch: i64, ttl: Duration) -> Result<bool, BoxError> {
         Ok(self.0.lease_renew(name, holder, epoch, ttl).await?)
     }
     async fn release(&self, name: &str, holder: &str, epoch: i64) -> Result<(), BoxError> {
         Ok(self.0.lease_release(name, holder, epoch).await?)
+    }
+}
+
+/// Ready when the database answers.
+pub(super) struct StoreReady(pub(super) Store);
+
+#[async_trait]
+impl ReadyCheck for StoreReady {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+    async fn check(&self) -> Result<(), String> {
+        self.0.ping().await.map_err(|error| error.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction};
 
@@ -67,13 +67,14 @@ impl Store {
 
     /// A store over a pool that somebody else made, as `#[sqlx::test]` does.
     pub fn from_pool(pool: PgPool, clock: SharedClock, entropy: SharedEntropy) -> Self {
-        Self { inner: Inner { pool, clock, entropy, keyring: std::sync::OnceLock::new() }.into() }
+        Self { inner: Inner { pool, clock, entropy, keyring: std::sync::OnceLock::new(), knows: std::sync::OnceLock::new() }.into() }
     }
 
-    /// Brings the schema up to date. Several processes may call it at once; one works, the others wait.
+    /// Brings the schema up to date. Several processes may call it at once; one works, the others wait. A schema of a
+    /// newer release is left as it is: this one may work on it unless it says otherwise.
     ///
     /// # Errors
-    /// `Migrate` when a migration fails, was changed after it ran, or is newer than this program.
+    /// `Migrate` when a migration fails or was changed after it ran, `Outdated` when the schema is for newer programs only.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let options = (*self.inner.pool.connect_options()).clone();
         let connecting = tokio::time::timeout(CONNECT_DEADLINE, options.connect());
@@ -85,7 +86,10 @@ impl Store {
         let result = tokio::time::timeout(MIGRATE_DEADLINE, run_migrations(&mut connection)).await;
         // Closing releases the lock as well, so a failure here changes nothing.
         let _ = tokio::time::timeout(CONNECT_DEADLINE, connection.close()).await;
-        result.map_err(|_| StoreError::deadline("migrating"))?
+        let known = result.map_err(|_| StoreError::deadline("migrating"))??;
+        // A second call finds the same.
+        let _ = self.inner.knows.set(known);
+        Ok(())
     }
 
     /// Makes sure that PostgreSQL answers.
@@ -172,16 +176,55 @@ async fn lock_to_migrate(connection: &mut PgConnection) -> Result<(), StoreError
     tokio::time::timeout(MIGRATE_LOCK_DEADLINE, polling).await.map_err(|_| StoreError::deadline(what))?
 }
 
-async fn run_migrations(connection: &mut PgConnection) -> Result<(), StoreError> {
+/// Gives the newest migration that this program knows.
+async fn run_migrations(connection: &mut PgConnection) -> Result<i64, StoreError> {
     let what = "migrating";
     sqlx::query("SET statement_timeout = '5min'").execute(&mut *connection).await.map_err(StoreError::on(what))?;
-    let mut migrator = sqlx::migrate!("../migrations");
+    let mut migrator = migrator().await?;
     // We hold a lock already, one that is polled with a deadline.
     migrator.set_locking(false);
+    migrator.set_ignore_missing(true);
     // Not `run`: its future is not `Send` for a borrowed connection.
     match migrator.run_direct(None, connection, false).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::Execute(source)) => Err(StoreError::on(what)(source)),
-        Err(other) => Err(StoreError::Migrate(other)),
+        Ok(()) => {}
+        Err(MigrateError::Execute(source)) => return Err(StoreError::on(what)(source)),
+        Err(other) => return Err(StoreError::Migrate(other)),
     }
+    let known = newest(&migrator);
+    let oldest: i64 = sqlx::query_scalar("SELECT oldest FROM schema_floor")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::on("reading which releases the schema is for"))?;
+    if oldest > known { Err(StoreError::Outdated { oldest, known }) } else { Ok(known) }
+}
+
+/// The newest migration that this program knows.
+static NEWEST: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| newest(&embedded()));
+
+/// The newest migration that this process knows: its own, or those that it was given.
+pub(super) fn newest_migration(store: &Store) -> i64 {
+    store.inner.knows.get().copied().unwrap_or(*NEWEST)
+}
+
+fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Tests on real parts run this program as its own successor, with more migrations, from a folder that they name.
+#[cfg(debug_assertions)]
+async fn migrator() -> Result<Migrator, StoreError> {
+    match std::env::var_os("SKYSWARM_MIGRATIONS") {
+        Some(folder) => Migrator::new(Path::new(&folder)).await.map_err(StoreError::Migrate),
+        None => Ok(embedded()),
+    }
+}
+
+#[cfg(not(debug_assertions))]
+#[expect(clippy::unused_async, reason = "as with debug assertions")]
+async fn migrator() -> Result<Migrator, StoreError> {
+    Ok(embedded())
+}
+
+fn embedded() -> Migrator {
+    sqlx::migrate!("../migrations")
 }

@@ -46,6 +46,14 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database schema could not be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is one that this program may not work on.
+    #[error("the database is for releases that know migration {oldest}, and this one knows them up to {known}; run the newer release")]
+    Outdated {
+        /// The oldest migration that a program must know.
+        oldest: i64,
+        /// The newest that this one knows.
+        known: i64,
+    },
     /// Any other answer of PostgreSQL.
     #[error("{what} failed")]
     Query {

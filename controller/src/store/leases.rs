@@ -1,6 +1,7 @@
 //! Leases with epochs: who leads, and the fence that keeps an earlier leader from writing.
 //!
-//! All times are the database's. A lease saves work; what makes two controllers safe is the fence: a
+//! Whether a lease is dead is for those to say who watched its row stand still; the column `expires_at` is written
+//! for people, and for releases that went by it. A lease saves work; what makes two controllers safe is the fence: a
 //! write locks the lease's row for sharing and finds its own epoch in it, in the same statement, so a
 //! new leader can only take over before or after the write, never in between.
 
@@ -35,36 +36,84 @@ impl Fenced {
     }
 }
 
+/// Who asks for which lease.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeaseClaim<'a> {
+    /// The lease's name.
+    pub name: &'a str,
+    /// Who asks.
+    pub holder: &'a str,
+    /// How long a renewal lasts; for people only.
+    pub ttl: Duration,
+    /// A part of `holder` that says where it runs, between two hyphens: another holder with it is dead. May be empty.
+    pub place: &'a str,
+    /// A row that stood still for too long, by its mark.
+    pub dead: Option<&'a str>,
+}
+
+/// What asking for a lease gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseAnswer {
+    /// It is the asker's, with this epoch.
+    Ours(i64),
+    /// Somebody else has it; the mark says how its row looks.
+    Theirs(String),
+}
+
+impl LeaseAnswer {
+    /// The epoch, when it is the asker's.
+    pub fn epoch(&self) -> Option<i64> {
+        match self {
+            Self::Ours(epoch) => Some(*epoch),
+            Self::Theirs(_) => None,
+        }
+    }
+}
+
 impl Store {
-    /// Takes a lease that is free, expired or already ours, and returns its epoch; `None` when
-    /// another holder has it. The epoch is a new one unless it was ours without a break.
+    /// Takes a lease that is free, that looks as it did when its holder was last seen alive (`dead`), or whose holder
+    /// ran at the claim's place, and gives it a new epoch.
     ///
     /// # Errors
-    /// See [`StoreError`].
-    pub async fn lease_acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<i64>, StoreError> {
+    /// `Outdated` when the schema is for newer programs only; else see [`StoreError`].
+    pub async fn lease_acquire(&self, claim: &LeaseClaim<'_>) -> Result<LeaseAnswer, StoreError> {
         let what = "acquiring a lease";
-        // clock_timestamp(), not now(): the statement may have waited for the row.
-        let sql = "INSERT INTO leases AS l (name, holder, epoch, expires_at) \
-                   VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3)) \
-                   ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
-                     epoch = CASE WHEN l.holder = excluded.holder AND l.expires_at > clock_timestamp() THEN l.epoch ELSE l.epoch + 1 END, \
-                     expires_at = clock_timestamp() + make_interval(secs => $3) \
-                   WHERE l.holder = excluded.holder OR l.expires_at <= clock_timestamp() \
-                   RETURNING epoch";
+        // clock_timestamp(), not now(): the statement may have waited for the row. Every update gives the row another
+        // xmin, and nothing else does, so a renewal shows in the mark whatever the clocks say.
+        let sql = "WITH taken AS ( \
+                     INSERT INTO leases AS l (name, holder, epoch, expires_at) \
+                     SELECT $1, $2, 1, clock_timestamp() + make_interval(secs => $3) FROM schema_floor WHERE oldest <= $6 \
+                     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = l.epoch + 1, \
+                       expires_at = clock_timestamp() + make_interval(secs => $3) \
+                     WHERE l.holder IN ('', excluded.holder) OR l.epoch || '.' || l.xmin = $4 \
+                       OR ($5 <> '' AND l.holder LIKE '%-' || $5 || '-%') \
+                     RETURNING l.epoch) \
+                   SELECT f.oldest, t.epoch, CASE WHEN t.epoch IS NULL THEN l.epoch || '.' || l.xmin END AS mark \
+                   FROM schema_floor f LEFT JOIN taken t ON true LEFT JOIN leases l ON l.name = $1";
+        let known = super::connect::newest_migration(self);
         bounded(what, async {
-            sqlx::query_scalar(sql)
-                .bind(name)
-                .bind(holder)
-                .bind(ttl.as_secs_f64())
-                .fetch_optional(self.pool())
+            let answer: (i64, Option<i64>, Option<String>) = sqlx::query_as(sql)
+                .bind(claim.name)
+                .bind(claim.holder)
+                .bind(claim.ttl.as_secs_f64())
+                .bind(claim.dead)
+                .bind(claim.place)
+                .bind(known)
+                .fetch_one(self.pool())
                 .await
-                .map_err(StoreError::on(what))
+                .map_err(StoreError::on(what))?;
+            match answer {
+                (oldest, ..) if oldest > known => Err(StoreError::Outdated { oldest, known }),
+                (_, Some(epoch), _) => Ok(LeaseAnswer::Ours(epoch)),
+                // Without a mark somebody made the row meanwhile, and this statement does not see it yet.
+                (_, None, mark) => Ok(LeaseAnswer::Theirs(mark.unwrap_or_default())),
+            }
         })
         .await
     }
 
-    /// Prolongs a lease; `false` when it is no longer ours. A lease that expired but that nobody took
-    /// is ours still: its epoch is the current one.
+    /// Prolongs a lease; `false` when it is no longer ours. A lease that was not renewed for long but that nobody
+    /// took is ours still: its epoch is the current one. One that the schema is too new for does not keep it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -73,12 +122,13 @@ impl Store {
         bounded(what, async {
             sqlx::query(
                 "UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $4) \
-                 WHERE name = $1 AND holder = $2 AND epoch = $3",
+                 WHERE name = $1 AND holder = $2 AND epoch = $3 AND (SELECT oldest FROM schema_floor) <= $5",
             )
             .bind(name)
             .bind(holder)
             .bind(epoch)
             .bind(ttl.as_secs_f64())
+            .bind(super::connect::newest_migration(self))
             .execute(self.pool())
             .await
             .map(|done| done.rows_affected() == 1)

@@ -68,6 +68,7 @@ pub use error::{StoreError, WriteError};
 pub use events::EventQuery;
 pub use heads::AppHead;
 pub use heartbeats::HEARTBEAT_EVERY;
+pub use leases::{LeaseAnswer, LeaseClaim};
 pub use pause::Pause;
 pub use rollback::Restored;
 pub use select::ListQuery;
@@ -278,6 +279,8 @@ struct Inner {
     clock: SharedClock,
     entropy: SharedEntropy,
     keyring: OnceLock<Keyring>,
+    /// The newest migration that this process knows, once it migrated.
+    knows: OnceLock<i64>,
 }
 
 impl fmt::Debug for Store {

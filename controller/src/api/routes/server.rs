@@ -1,6 +1,5 @@
 //! The server itself: alive, ready, metrics, version, this API's document, and whose token is used.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use aide::axum::ApiRouter;
@@ -8,13 +7,14 @@ use aide::axum::routing::get_with;
 use api_types::api::{HealthResponse, VersionInfo, WhoAmI};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use schemars::json_schema;
 
 use crate::api::auth::Caller;
 use crate::api::docs::{Examples, Tag, add_response, describe, response};
 use crate::api::error::{ApiResult, chain};
+use crate::api::health::{self, Readiness};
 use crate::api::state::SharedCore;
 use crate::api::{examples, openapi};
 use crate::telemetry::exposition;
@@ -75,17 +75,7 @@ pub(super) fn routes() -> ApiRouter<SharedCore> {
 }
 
 async fn healthz() -> Json<HealthResponse> {
-    Json(HealthResponse { ok: true, checks: BTreeMap::new() })
-}
-
-/// The health document; 503 when a part does not answer.
-struct Readiness(HealthResponse);
-
-impl IntoResponse for Readiness {
-    fn into_response(self) -> Response {
-        let status = if self.0.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, Json(self.0)).into_response()
-    }
+    Json(health::alive())
 }
 
 impl aide::OperationOutput for Readiness {
@@ -105,37 +95,12 @@ impl aide::OperationOutput for Readiness {
 }
 
 async fn readyz(State(core): State<SharedCore>) -> Readiness {
-    let limit = core.state.limits.check;
-    let database = async {
-        let answer = match tokio::time::timeout(limit, core.state.backend.ping()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::warn!(error = %chain(&error), "the database is not ready");
-                Err(error.to_string())
-            }
-            Err(_) => Err(format!("no answer within {} s", limit.as_secs_f32())),
-        };
-        ("database", answer)
-    };
-    let others = core.state.checks.iter().map(|check| async move {
-        let answer = tokio::time::timeout(limit, check.check()).await;
-        (check.name(), answer.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs_f32()))))
-    });
-    let (database, others) = futures::join!(database, futures::future::join_all(others));
-    let answers: Vec<_> = std::iter::once(database).chain(others).collect();
-    let ok = answers.iter().all(|(_, answer)| answer.is_ok());
-    let checks = answers.into_iter().map(|(name, answer)| (name.to_owned(), answer.err().unwrap_or_else(|| "ok".to_owned()))).collect();
-    Readiness(HealthResponse { ok, checks })
+    let ping = async { core.state.backend.ping().await.map_err(|error| (chain(&error), error.to_string())) };
+    Readiness(health::ready(ping, &core.state.checks, core.state.controller.as_ref(), core.state.limits.check).await)
 }
 
 async fn metrics(State(core): State<SharedCore>, headers: HeaderMap) -> Response {
-    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let text = (core.state.metrics_text)();
-    if accepted.any(exposition::wants_openmetrics) {
-        ([(header::CONTENT_TYPE, exposition::OPENMETRICS)], text).into_response()
-    } else {
-        ([(header::CONTENT_TYPE, exposition::PROMETHEUS)], exposition::to_prometheus(&text)).into_response()
-    }
+    health::metrics(&core.state.metrics_text, &headers)
 }
 
 async fn document() -> Response {

@@ -20,7 +20,6 @@ mod why;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use api_types::api::{Drafts, LogLine, LogStream, PlanStep, Role};
 use api_types::usage::{TaskUsage, Usage};
@@ -45,7 +44,7 @@ use super::{
 };
 use crate::clock::{ManualClock, SeededEntropy, SystemEntropy};
 use crate::settings::Settings;
-use crate::store::{AdoptionGrant, AppRecord, CONTROLLER_LEASE, NewToken, Store};
+use crate::store::{AdoptionGrant, AppRecord, CONTROLLER_LEASE, LeaseClaim, NewToken, Store};
 
 /// Remembers its input; answers one step per process.
 #[derive(Default)]
@@ -224,6 +223,7 @@ fn state(backend: &Arc<faulty::Faulty>, limits: Limits) -> ApiState {
         usage: Arc::new(FixedUsage),
         services: Arc::new(FixedServices),
         checks: Vec::new(),
+        controller: None,
         metrics: Arc::new(ApiMetrics::default()),
         metrics_text: Arc::new(|| "# EOF\n".to_owned()),
         clock: Arc::new(ManualClock::at(start())),
@@ -275,8 +275,9 @@ impl Harness {
             };
             super::router(state, shutdown.clone())
         };
-        let epoch = backend.store.lease_acquire(CONTROLLER_LEASE, "test", Duration::from_secs(3600)).await;
-        let epoch = epoch.expect("answers").expect("is free");
+        let ttl = std::time::Duration::from_secs(3600);
+        let claim = LeaseClaim { name: CONTROLLER_LEASE, holder: "test", ttl, ..LeaseClaim::default() };
+        let epoch = backend.store.lease_acquire(&claim).await.expect("answers").epoch().expect("is free");
         let mut harness = Self {
             router,
             backend,

@@ -52,6 +52,9 @@ pub(super) struct Orders {
     pub(super) folder: PathBuf,
     /// The engine.
     pub(super) docker_host: String,
+    /// The database, which other servers may go on to write to.
+    #[serde(serialize_with = "exposed")]
+    pub(super) database_url: SecretString,
     /// The platform's key file.
     pub(super) key_file: PathBuf,
     /// The proxy's program.

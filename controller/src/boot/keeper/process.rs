@@ -1,25 +1,29 @@
 //! The keeper's own process: runs the proxy, and serves its document once the server is gone.
 //!
 //! While the server lives it only waits. When the server dies it reads the engine itself, so that no address of
-//! a task that has gone stays in the document, and takes routes, password hashes and certificates from the edge's
-//! last known state. Nothing that users ask for changes meanwhile, because nobody is there to take it.
+//! a task that has gone stays in the document, and routes, password hashes and certificates from the database, since
+//! another server may lead and go on with what users ask for. While the database cannot be read, and it could not be
+//! before, they are those of the edge's last known state.
 
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
+use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Orders, PID_FILE, READY, STOP};
 use crate::boot::args::KeeperArgs;
@@ -27,13 +31,18 @@ use crate::boot::edge::{Feed, FeedSources, document_options, known_good_file};
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::edge::inputs::Inputs;
 use crate::edge::known_good::KnownGood;
-use crate::edge::publisher::{BoxError, RouteSource};
+use crate::edge::publisher::{BoxError, EdgeHandle, RouteSource};
 use crate::effects::Effects;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
 use crate::engines::traefik::{Traefik, TraefikConfig};
+use crate::store::{Store, StoreError, StoreHint, Topic};
 
 /// How often an address that the dead server may still hold is tried.
 const BIND_EVERY: Duration = Duration::from_millis(50);
+/// How often a database that does not answer is asked again.
+const CONNECT_EVERY: Duration = Duration::from_secs(1);
+/// Longest that the database may take to say what the routes are; below the publisher's own limit.
+const DATABASE_LIMIT: Duration = Duration::from_secs(2);
 /// How long requests may go on when the next server waits for the ports.
 const HASTE: Duration = Duration::from_millis(500);
 
@@ -114,18 +123,28 @@ async fn server_end(input: &mut Input) -> End {
 /// Starts to serve the document where the server did.
 async fn take_over(orders: &Orders, clock: SharedClock, entropy: SharedEntropy, cancel: CancellationToken) -> anyhow::Result<Feed> {
     let engine = DockerSwarm::connect(&orders.docker_host, EngineOptions::default()).context("the engine's address")?;
-    let file = known_good_file(&orders.folder, &orders.key_file, entropy.clone())?;
+    let rows = Arc::new(Rows {
+        url: orders.database_url.clone(),
+        key_file: orders.key_file.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        store: OnceCell::new(),
+        was_read: AtomicBool::new(false),
+        last_known: known_good_file(&orders.folder, &orders.key_file, entropy.clone())?,
+    });
     let sources = FeedSources {
         engine: Arc::new(engine),
         clock,
         entropy,
-        routes: Arc::new(LastKnown(file)),
+        routes: rows.clone(),
         document: document_options(orders.edge_https, orders.pages),
         known_good: None,
         effects: Effects::none(),
     };
     let (provider, pages) = (bind(orders.provider).await, bind(orders.pages).await);
-    Ok(Feed::start(sources, provider, pages, &orders.token, &cancel))
+    let feed = Feed::start(sources, provider, pages, &orders.token, &cancel);
+    tokio::spawn(follow(rows, feed.handle(), cancel));
+    Ok(feed)
 }
 
 /// The dead server's sockets go with it, but not always before its pipes.
@@ -144,15 +163,72 @@ async fn bind(address: std::net::SocketAddr) -> TcpListener {
     }
 }
 
-/// Routes and secrets from the edge's last known state, which does not change any more.
-struct LastKnown(KnownGood);
+/// Routes and secrets from the database, or from the edge's last known state as long as it never answered.
+struct Rows {
+    url: SecretString,
+    key_file: PathBuf,
+    clock: SharedClock,
+    entropy: SharedEntropy,
+    store: OnceCell<Store>,
+    was_read: AtomicBool,
+    last_known: KnownGood,
+}
+
+impl Rows {
+    async fn store(&self) -> Result<&Store, StoreError> {
+        let connect = || async {
+            let store = Store::connect(self.url.expose_secret(), self.clock.clone(), self.entropy.clone()).await?;
+            store.open_keyring(&self.key_file).await?;
+            Ok(store)
+        };
+        self.store.get_or_try_init(connect).await
+    }
+
+    async fn read(&self) -> Result<Inputs, BoxError> {
+        Ok(timeout(DATABASE_LIMIT, async { self.store().await?.edge_inputs().await }).await??)
+    }
+}
 
 #[async_trait]
-impl RouteSource for LastKnown {
+impl RouteSource for Rows {
     async fn inputs(&self) -> Result<Inputs, BoxError> {
-        let file = self.0.clone();
-        let found = tokio::task::spawn_blocking(move || file.read()).await??;
-        found.ok_or_else(|| "the edge has no last known state".into())
+        match self.read().await {
+            Ok(inputs) => {
+                self.was_read.store(true, Ordering::Relaxed);
+                Ok(inputs)
+            }
+            // Whoever asks goes on with what it has, which is newer than the file.
+            Err(error) if self.was_read.load(Ordering::Relaxed) => Err(error),
+            Err(error) => {
+                debug!(error, "the database cannot be read; going on with what was last known");
+                let file = self.last_known.clone();
+                let found = tokio::task::spawn_blocking(move || file.read()).await??;
+                found.ok_or_else(|| "the edge has no last known state".into())
+            }
+        }
+    }
+}
+
+/// Has the routes read again as soon as another server changes them.
+async fn follow(rows: Arc<Rows>, handle: EdgeHandle, cancel: CancellationToken) {
+    let follow = async {
+        let store = loop {
+            match rows.store().await {
+                Ok(store) => break store,
+                Err(_) => sleep(CONNECT_EVERY).await,
+            }
+        };
+        let mut hints = store.watch();
+        while let Some(hint) = hints.recv().await {
+            match hint {
+                StoreHint::Resync | StoreHint::Changed(Topic::Routes | Topic::Certificates | Topic::Settings) => handle.kick(),
+                StoreHint::Changed(_) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = follow => {}
     }
 }
 

@@ -81,6 +81,12 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
+    /// Nothing was sent: this process may not act on the engine now, since another one may.
+    #[error("{what} was not sent: this process does not lead now")]
+    NotLeading {
+        /// What was to be asked.
+        what: String,
+    },
     /// No answer: connection refused, reset, or the deadline passed. Whether an act landed is unknown.
     #[error("the engine did not answer ({what}): {message}")]
     Unreachable {

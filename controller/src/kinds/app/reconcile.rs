@@ -374,7 +374,7 @@ impl AppReconciler {
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, cause);
         }
         let class = engine_class(&error);
-        if !matches!(class, Class::Conflict) {
+        if !matches!(class, Class::Conflict) && !matches!(error, EngineError::NotLeading { .. }) {
             self.event(desired, EventType::Warning, step.word(), text);
         }
         Ok(Some(Outcome::failed(class, error)))
@@ -392,6 +392,7 @@ fn engine_class(error: &EngineError) -> Class {
         EngineError::Invalid { .. }
         | EngineError::Denied { .. }
         | EngineError::NotManager { .. }
+        | EngineError::NotLeading { .. }
         | EngineError::Unreachable { .. }
         | EngineError::RegistrySilent { .. }
         | EngineError::Other { .. } => Class::Transient,

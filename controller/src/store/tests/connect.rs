@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::clock::{ManualClock, SystemEntropy};
-use crate::store::{Store, StoreError};
+use crate::store::{LeaseClaim, Store, StoreError};
 
 /// A URL of the test's own database, over the socket where the server is reached by one.
 fn url(pool: &PgPool) -> String {
@@ -39,13 +39,42 @@ async fn migrations_run_once_whoever_calls_them_and_how_often(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_schema_of_a_newer_release_is_refused(pool: PgPool) {
+async fn a_schema_of_a_newer_release_is_worked_on_until_it_says_otherwise(pool: PgPool) {
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'new', true, '', 0)")
         .execute(&pool)
         .await
         .expect("inserts");
-    let error = store_of(&pool).migrate().await.expect_err("refuses");
-    assert!(matches!(error, StoreError::Migrate(_)), "{error:?}");
+    let store = store_of(&pool);
+    store.migrate().await.expect("what a newer release added is no harm");
+    let epoch = lead(&store, "one").await;
+    assert!(store.lease_renew("controller", "one", epoch, std::time::Duration::from_secs(3)).await.expect("answers"));
+
+    sqlx::query("UPDATE schema_floor SET oldest = 9999").execute(&pool).await.expect("raises");
+    let newest = crate::store::connect::newest_migration(&store);
+    let is_outdated = |error: &StoreError| matches!(error, StoreError::Outdated { oldest: 9999, known } if *known == newest);
+    let error = store_of(&pool).migrate().await.expect_err("refuses to start");
+    assert!(is_outdated(&error), "{error:?}");
+    assert!(!store.lease_renew("controller", "one", epoch, std::time::Duration::from_secs(3)).await.expect("answers"), "it stands down");
+    let claim = LeaseClaim { name: "controller", holder: "one", ..LeaseClaim::default() };
+    let error = store.lease_acquire(&claim).await.expect_err("does not lead again");
+    assert!(is_outdated(&error), "{error:?}");
+}
+
+/// Release N goes on while release N+1 has migrated already: what it uses must stay.
+#[test]
+fn a_migration_that_takes_something_away_says_which_release_it_is_for() {
+    let files = std::fs::read_dir("../migrations").expect("lists").map(|file| file.expect("a file").path());
+    for path in files {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        // The rule is younger than the first ones.
+        if name.as_str() < "0026" {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("reads").to_uppercase();
+        let takes = ["DROP TABLE", "DROP COLUMN", "RENAME ", " TYPE ", "SET NOT NULL", "DROP DEFAULT", "DROP FUNCTION", "DROP VIEW"];
+        let found: Vec<&str> = takes.into_iter().filter(|words| text.contains(words)).collect();
+        assert!(found.is_empty() || text.contains("UPDATE SCHEMA_FLOOR"), "{name} has {found:?} and does not raise schema_floor.oldest");
+    }
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::edge::Route;
-use crate::store::StoreError;
+use crate::store::{LeaseAnswer, LeaseClaim, StoreError};
 
 fn route(app: &AppRecord, hosts: &[&str]) -> Route {
     Route {
@@ -66,7 +66,8 @@ async fn a_takeover_waits_for_a_fenced_write_under_way(pool: PgPool) {
     let store = acme(&pool).await;
     apply(&store, &[app("shop", json!({}))]).await.expect("applies");
     let shop = record(&store, "shop").await;
-    let epoch = store.lease_acquire(CONTROLLER_LEASE, "one", Duration::from_millis(1)).await.expect("answers").expect("is free");
+    let epoch = lead(&store, "one").await;
+    let LeaseAnswer::Theirs(mark) = ask(&store, "two", None).await else { panic!("it is taken") };
     // The row of the app is held, so the status write has passed its fence and waits.
     let mut holder = pool.begin().await.expect("begins");
     sqlx::query("SELECT 1 FROM apps FOR UPDATE").execute(&mut *holder).await.expect("locks");
@@ -77,34 +78,67 @@ async fn a_takeover_waits_for_a_fenced_write_under_way(pool: PgPool) {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let taking = tokio::spawn({
         let store = store.clone();
-        async move { lead(&store, "two").await }
+        async move { ask(&store, "two", Some(&mark)).await }
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!taking.is_finished(), "the new leader may not lead while an old write can still land");
     holder.rollback().await.expect("ends");
     writing.await.expect("runs").expect("the write was there first");
-    assert_eq!(taking.await.expect("runs"), epoch + 1);
+    assert_eq!(taking.await.expect("runs"), LeaseAnswer::Ours(epoch + 1));
     assert!(matches!(store.app_status_put(shop.uid, &status(2), 1, epoch).await, Err(StoreError::Deposed)));
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn leases_change_hands_with_a_new_epoch(pool: PgPool) {
     let store = store_of(&pool);
-    let (long, short) = (Duration::from_secs(60), Duration::from_millis(1));
-    let acquire = async |holder: &str, ttl| store.lease_acquire("controller", holder, ttl).await.expect("answers");
-    assert_eq!(acquire("one", long).await, Some(1));
-    assert_eq!(acquire("one", long).await, Some(1), "ours without a break");
-    assert_eq!(acquire("two", long).await, None);
-    assert!(!store.lease_renew("controller", "two", 1, long).await.expect("answers"));
-    assert!(store.lease_renew("controller", "one", 1, short).await.expect("answers"));
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(acquire("two", long).await, Some(2), "expired");
-    assert!(!store.lease_renew("controller", "one", 1, long).await.expect("answers"));
-    store.lease_release("controller", "one", 1).await.expect("answers");
-    assert_eq!(acquire("three", long).await, None, "only the holder can release");
-    store.lease_release("controller", "two", 2).await.expect("answers");
-    assert_eq!(acquire("three", long).await, Some(3));
-    assert_eq!(store.lease_acquire("other", "x", long).await.expect("answers"), Some(1), "leases are apart");
+    let renew = async |holder: &str, epoch| store.lease_renew("controller", holder, epoch, Duration::from_secs(60)).await.expect("answers");
+    let mark = async || match ask(&store, "nobody", Some("")).await {
+        LeaseAnswer::Theirs(mark) => mark,
+        ours => panic!("{ours:?}"),
+    };
+    assert_eq!(take(&store, "one").await, Some(1));
+    assert_eq!(take(&store, "one").await, Some(2), "who asks did not lead, so there was a gap");
+    assert_eq!(take(&store, "two").await, None);
+    assert!(!renew("two", 2).await && !renew("one", 1).await && renew("one", 2).await);
+    let old = mark().await;
+    assert!(renew("one", 2).await);
+    assert_eq!(ask(&store, "two", Some(&old)).await.epoch(), None, "it was renewed since it looked so");
+    assert_eq!(ask(&store, "two", Some(&mark().await)).await, LeaseAnswer::Ours(3), "nothing moved");
+    assert!(!renew("one", 2).await);
+    store.lease_release("controller", "one", 2).await.expect("answers");
+    assert_eq!(take(&store, "three").await, None, "only the holder can release");
+    store.lease_release("controller", "two", 3).await.expect("answers");
+    assert_eq!(take(&store, "three").await, Some(4));
+    let other = LeaseClaim { name: "other", holder: "x", ..LeaseClaim::default() };
+    assert_eq!(store.lease_acquire(&other).await.expect("answers"), LeaseAnswer::Ours(1), "leases are apart");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn clocks_say_nothing_about_a_lease(pool: PgPool) {
+    let store = store_of(&pool);
+    let epoch = lead(&store, "one").await;
+    // As after a jump of the database's clock by an hour, forward and back.
+    for hours in ["-1 hour", "1 hour"] {
+        sqlx::query("UPDATE leases SET expires_at = expires_at + $1::interval").bind(hours).execute(&pool).await.expect("writes");
+        let LeaseAnswer::Theirs(mark) = ask(&store, "two", None).await else { panic!("a living lease was taken") };
+        let again = ask(&store, "two", Some("1.1")).await;
+        assert_eq!(again, LeaseAnswer::Theirs(mark), "looking at it and asking for it is no sign of life");
+    }
+    assert!(store.lease_renew(CONTROLLER_LEASE, "one", epoch, Duration::from_secs(3)).await.expect("answers"));
+    sqlx::query("UPDATE leases SET expires_at = expires_at + interval '1 day'").execute(&pool).await.expect("writes");
+    let LeaseAnswer::Theirs(mark) = ask(&store, "two", None).await else { panic!("taken") };
+    assert_eq!(ask(&store, "two", Some(&mark)).await, LeaseAnswer::Ours(epoch + 1), "a dead lease does not live a day longer");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_holder_at_the_same_place_is_dead(pool: PgPool) {
+    let store = store_of(&pool);
+    assert_eq!(lead(&store, "host-12-00ff00ff00ff00ff-1").await, 1);
+    let at = |holder, place| LeaseClaim { name: CONTROLLER_LEASE, holder, place, ..LeaseClaim::default() };
+    let elsewhere = store.lease_acquire(&at("host-13-00ff00ff00ff00fe-2", "00ff00ff00ff00fe")).await.expect("answers");
+    assert_eq!(elsewhere.epoch(), None);
+    let here = store.lease_acquire(&at("host-13-00ff00ff00ff00ff-3", "00ff00ff00ff00ff")).await.expect("answers");
+    assert_eq!(here.epoch(), Some(2));
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -112,7 +146,7 @@ async fn many_that_want_to_lead_give_one_leader(pool: PgPool) {
     let store = store_of(&pool);
     let wanting = (0..6).map(|n| {
         let store = store.clone();
-        tokio::spawn(async move { store.lease_acquire("controller", &format!("c{n}"), Duration::from_secs(60)).await.expect("answers") })
+        tokio::spawn(async move { take(&store, &format!("c{n}")).await })
     });
     let mut leaders = 0;
     for attempt in wanting.collect::<Vec<_>>() {

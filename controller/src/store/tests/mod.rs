@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::time::Duration;
 
-use super::{AppRecord, CONTROLLER_LEASE, Store, WriteContext, WriteError};
+use super::{AppRecord, CONTROLLER_LEASE, LeaseAnswer, LeaseClaim, Store, WriteContext, WriteError};
 use crate::clock::{ManualClock, SystemEntropy};
 
 /// A fixed time: nothing here may depend on when it runs.
@@ -101,9 +101,20 @@ pub(super) async fn record(store: &Store, app: &str) -> AppRecord {
     store.app_get(&org("acme"), &name(app)).await.expect("reads").expect("is there")
 }
 
+/// Asks for the controller's lease once; the epoch, if it was given.
+pub(super) async fn take(store: &Store, holder: &str) -> Option<i64> {
+    ask(store, holder, None).await.epoch()
+}
+
+/// Asks for the controller's lease, knowing a mark of a row that is dead.
+pub(super) async fn ask(store: &Store, holder: &str, dead: Option<&str>) -> LeaseAnswer {
+    let claim = LeaseClaim { name: CONTROLLER_LEASE, holder, ttl: Duration::from_secs(60), dead, place: "" };
+    store.lease_acquire(&claim).await.expect("answers")
+}
+
 /// Takes the controller's lease and returns the epoch.
 pub(super) async fn lead(store: &Store, holder: &str) -> i64 {
-    store.lease_acquire(CONTROLLER_LEASE, holder, Duration::from_secs(60)).await.expect("answers").expect("is free")
+    take(store, holder).await.expect("is free")
 }
 
 pub(super) fn status(generation: i64) -> AppStatus {

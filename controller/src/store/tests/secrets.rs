@@ -154,7 +154,7 @@ async fn passwords_of_the_edge_are_kept_as_hashes_by_version(pool: PgPool) {
     assert!(!dump.contains(CANARY) && !dump.contains("$2y$"), "{dump}");
     let shop = record(&store, "shop").await;
     assert_eq!(store.passwords_preview(Some(&shop), &shop.spec, 9).await.expect("previews"), shop.spec);
-    let epoch = store.lease_acquire("controller", "me", std::time::Duration::from_secs(60)).await.expect("acquires").expect("is free");
+    let epoch = lead(&store, "me").await;
     let route = crate::edge::Route {
         app_uid: shop.uid,
         org: shop.org.clone(),

@@ -64,6 +64,8 @@ pub struct EngineOptions {
     pub entropy: SharedEntropy,
     /// Where calls are counted.
     pub metrics: EngineMetrics,
+    /// Asked right before a request is sent that changes something. Making a Swarm is not such a one: nobody leads yet.
+    pub may_write: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Default for EngineOptions {
@@ -79,6 +81,7 @@ impl Default for EngineOptions {
             log_poll: Duration::from_secs(1),
             entropy: Arc::new(SystemEntropy),
             metrics: EngineMetrics::default(),
+            may_write: Arc::new(|| true),
         }
     }
 }
@@ -185,6 +188,11 @@ impl DockerSwarm {
     async fn write<T>(&self, call: Call, target: &Target, answer: impl Future<Output = Answer<T>>) -> EngineResult<T> {
         let options = &self.inner.options;
         self.inner.bucket.take().await;
+        // After all that was waited for, and as near to the request as can be: the future that sends it was made,
+        // but is polled only now.
+        if !(options.may_write)() {
+            return options.metrics.count(call, async { Err(EngineError::NotLeading { what: target.to_string() }) }).await;
+        }
         options.metrics.count(call, within(target, options.write_deadline, answer)).await
     }
 

@@ -4,7 +4,7 @@ use api_types::kinds::node::Availability;
 use bollard::models;
 use bollard::query_parameters::UpdateNodeOptions;
 
-use super::{Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target};
+use super::{Call, DockerSwarm, EngineInfo, EngineResult, SwarmInit, SwarmNode, Target, within};
 use crate::engines::swarm::convert;
 
 impl DockerSwarm {
@@ -52,7 +52,9 @@ impl DockerSwarm {
             subnet_size: (init.subnet_size > 0).then_some(init.subnet_size),
             ..Default::default()
         };
-        self.write(Call::SwarmInit, &Target::of("Swarm"), self.docker().init_swarm(request)).await.map(|_| ())
+        let (target, options) = (Target::of("Swarm"), &self.inner.options);
+        let answer = within(&target, options.write_deadline, self.docker().init_swarm(request));
+        options.metrics.count(Call::SwarmInit, answer).await.map(drop)
     }
 
     pub(super) async fn nodes(&self) -> EngineResult<Vec<SwarmNode>> {
