@@ -22,6 +22,7 @@ use crate::kinds::app::observe::Observer;
 use crate::kinds::app::quiet::Quiet;
 use crate::kinds::app::reconcile::{AppReconciler, EventSender};
 use crate::kinds::app::records::{InjectedRecords, SharedRecords};
+use crate::kinds::app::wall::Wall;
 use crate::kinds::certificate::{CertificateMetrics, CertificateReconciler};
 use crate::kinds::node::NodeReconciler;
 use crate::runtime::lease::{DEFAULT_TTL, Leash};
@@ -128,6 +129,8 @@ impl Control {
             quiet_until: quiet_until.clone(),
             index: index.clone(),
             drift: drift_watch(core, records, killed.clone()),
+            wall: Wall::default(),
+            held_up: Mutex::default(),
             image_errors: Mutex::default(),
         });
         let follower = EngineFollower {

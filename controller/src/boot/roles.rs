@@ -30,7 +30,7 @@ use crate::api::health::HealthState;
 use crate::api::{self, ApiMetrics, ApiState, ControllerWatch, Limits, LogSource, ReadyCheck, ServiceSource, UsageSource};
 use crate::engines::swarm::metrics::EngineMetrics;
 use crate::engines::swarm::real::{DockerSwarm, EngineOptions};
-use crate::engines::swarm::{EngineResult, InjectedSwarm, SwarmEngine, SwarmInit};
+use crate::engines::swarm::{EngineResult, FreshSwarm, InjectedSwarm, SwarmEngine, SwarmInit};
 use crate::engines::traefik::binary;
 use crate::runtime::lease::Leash;
 use crate::store::NewToken;
@@ -231,7 +231,16 @@ async fn engine(args: &EngineArgs, core: &Core, leash: &Leash) -> anyhow::Result
         info!("made a Swarm of this engine");
     }
     info!(version = %info.version, host = %args.docker_host, "driving Docker Engine");
-    Ok(InjectedSwarm::wrap(Arc::new(engine), &core.effects))
+    let fresh = FreshSwarm::new(InjectedSwarm::wrap(Arc::new(engine), &core.effects), core.clock.clone());
+    let skips = fresh.skips();
+    core.metrics.register(|registry| {
+        registry.register(
+            "engine_stale_lists",
+            "Lists of the engine that were older than our own last write, and were not acted on",
+            skips,
+        );
+    });
+    Ok(Arc::new(fresh))
 }
 
 fn edge_url(args: &EdgeArgs) -> (&'static str, u16) {

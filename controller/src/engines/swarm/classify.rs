@@ -106,6 +106,7 @@ mod tests {
             EngineError::Invalid { .. } => "Invalid",
             EngineError::Denied { .. } => "Denied",
             EngineError::NotManager { .. } => "NotManager",
+            EngineError::Stale { .. } => "Stale",
             EngineError::NotLeading { .. } => "NotLeading",
             EngineError::Unreachable { .. } => "Unreachable",
             EngineError::RegistrySilent { .. } => "RegistrySilent",

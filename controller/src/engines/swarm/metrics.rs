@@ -101,6 +101,7 @@ fn result_of<T>(result: &EngineResult<T>) -> &'static str {
         Err(EngineError::InUse { .. }) => "in_use",
         Err(EngineError::Invalid { .. }) => "invalid",
         Err(EngineError::NotManager { .. }) => "not_manager",
+        Err(EngineError::Stale { .. }) => "stale",
         Err(EngineError::Unreachable { .. } | EngineError::RegistrySilent { .. }) => "unreachable",
         Err(EngineError::NotLeading { .. }) => "not_leading",
         Err(EngineError::Denied { .. }) => "denied",

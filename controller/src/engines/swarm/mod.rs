@@ -10,6 +10,7 @@ mod convert;
 mod extras;
 pub mod fake;
 mod foreign;
+mod fresh;
 mod injected;
 pub mod metrics;
 pub mod real;
@@ -28,6 +29,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use foreign::{ForeignHealth, ForeignPort, ForeignService, STACK_LABEL, ServiceSelection};
+pub use fresh::FreshSwarm;
 pub use injected::InjectedSwarm;
 
 /// How a call to the engine failed.
@@ -94,6 +96,12 @@ pub enum EngineError {
         what: String,
         /// What went wrong.
         message: String,
+    },
+    /// A list that is older than our own last write: nothing may be decided from it. Look again in a moment.
+    #[error("the engine's list does not show our last write to {what} yet")]
+    Stale {
+        /// What was written.
+        what: String,
     },
     /// The engine answered, but the registry of an image did not answer the engine.
     #[error("the registry {registry} did not answer the engine, which asked for {image}: {message}")]

@@ -28,6 +28,7 @@ pub mod simulate;
 pub mod snapshot;
 pub mod status;
 pub mod verdict;
+pub mod wall;
 pub mod witness;
 
 pub use index::AppIndex;

@@ -268,8 +268,8 @@ fn services(desired: &Desired, observed: &Observed, now: DateTime<Utc>) -> BTree
             name: service.spec.name.clone(),
             version: service.version,
             replicas: u32::try_from(service.spec.replicas).unwrap_or(u32::MAX),
-            ready: ready(observed, service, now),
-            settled: ready(observed, service, settled_by),
+            ready: ready(observed, service, now, now),
+            settled: ready(observed, service, settled_by, now),
             live: count(observed.tasks.known().into_iter().flatten().filter(|task| task.service_id == service.id && task.is_live())),
             left_over: of_failed && !is_proven && target.is_some() && !desired.is_reverting() && !service.is_adopted(),
             differences: target.map(|target| differences(desired, &process, target, service)).unwrap_or_default(),
@@ -325,16 +325,18 @@ fn departing(observed: &Observed) -> u32 {
     count(tasks.filter(|task| task.is_live() && !services.iter().any(|service| service.id == task.service_id)))
 }
 
-/// Tasks of a service that run and, if they listen, answer their health check, and have done so since a time.
-fn ready(observed: &Observed, service: &Service, by: DateTime<Utc>) -> u32 {
+/// Tasks of a service that run and, if they listen, answer their health check, and have done so since a time. A time after
+/// `now` is from before a step of the clock, or another machine's: long enough ago.
+fn ready(observed: &Observed, service: &Service, by: DateTime<Utc>, now: DateTime<Utc>) -> u32 {
+    let is_by = |since: DateTime<Utc>| since <= by || since > now;
     let tasks = observed.tasks.known().into_iter().flatten();
     let running = tasks.filter(|task| task.service_id == service.id && task.is_running());
     if service.task_labels().contains_key(labels::PORT) {
         let endpoints = observed.endpoints.known().map(Vec::as_slice).unwrap_or_default();
-        let is_ready = |endpoint: &&Endpoint| endpoint.ready && endpoint.since <= by;
+        let is_ready = |endpoint: &&Endpoint| endpoint.ready && is_by(endpoint.since);
         count(running.filter(|task| endpoints.iter().filter(is_ready).any(|endpoint| endpoint.task_id == task.id)))
     } else {
-        count(running.filter(|task| task.state_since <= by))
+        count(running.filter(|task| is_by(task.state_since)))
     }
 }
 

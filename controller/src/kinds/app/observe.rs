@@ -145,7 +145,10 @@ fn fact<T>(result: EngineResult<T>, failure: &mut Option<EngineError>) -> Fact<T
     match result {
         Ok(value) => Fact::Known(value),
         Err(error) => {
-            warn!(%error, "the engine could not be read");
+            match &error {
+                EngineError::Stale { .. } => debug!(%error, "a list was not believed"),
+                _ => warn!(%error, "the engine could not be read"),
+            }
             failure.get_or_insert(error);
             Fact::Unknown
         }

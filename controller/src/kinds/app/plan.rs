@@ -432,7 +432,9 @@ fn next_of_retirement(
     old: &[(&ReleaseKey, &ServiceModel)],
 ) -> Next {
     let wanted = wanted(target);
-    let Some((key, first)) = old.first() else { return Next::Done };
+    // What does not serve goes first: it must not keep the room that the new tasks need.
+    let idle = old.iter().find(|(_, service)| service.ready < service.replicas);
+    let Some((key, first)) = idle.or(old.first()) else { return Next::Done };
     let unready = first.replicas.saturating_sub(first.ready);
     let old_ready: u32 = old.iter().map(|(_, service)| service.ready).sum();
     let spare = current.settled.saturating_add(old_ready).saturating_sub(wanted);
@@ -448,7 +450,15 @@ fn next_of_retirement(
     }
     let old_replicas: u32 = old.iter().map(|(_, service)| service.replicas).sum();
     if !model.stable && dispensable >= old_replicas && wanted > 0 {
-        return if complete { Next::Wait(Gate::HealthWindow) } else { tasks_ready(process, current, wanted) };
+        if complete {
+            return Next::Wait(Gate::HealthWindow);
+        }
+        // Tasks that never became ready are no reserve: as many go as the new ones still need room for.
+        let missing = wanted.saturating_sub(current.replicas).min(dispensable);
+        return match old_ready {
+            0 if missing > 0 => Next::Act(scale(key, first.replicas, first.replicas - missing, false)),
+            _ => tasks_ready(process, current, wanted),
+        };
     }
     if is_routed(desired, process) && !model.edge_serves(&target.release, current.ready, complete && wanted > 0) && wanted > 0 {
         return Next::Wait(Gate::EdgeServes { process: process.clone() });

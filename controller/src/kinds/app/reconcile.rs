@@ -28,6 +28,7 @@ use super::records::SharedRecords;
 use super::snapshot;
 use super::status::{self, Inputs};
 use super::verdict::{self, Judgement};
+use super::wall::{Moment, Wall};
 use super::{evidence, witness};
 use crate::clock::SharedClock;
 use crate::engines::swarm::EngineError;
@@ -40,6 +41,9 @@ use crate::store::{AppKey, AppRecord, NewEvent, Revision, StoreError};
 const MAX_STEPS_PER_RUN: usize = 200;
 /// Longest a shared look at all apps may take, before each is looked at by itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(6);
+
+/// How long a list that is behind our own writes is given to catch up.
+const STALE: Duration = Duration::from_millis(200);
 
 /// Where events go; never waits.
 pub type EventSender = Arc<dyn Fn(NewEvent) + Send + Sync>;
@@ -73,6 +77,10 @@ pub struct AppReconciler {
     pub index: Arc<AppIndex>,
     /// What was changed behind our back.
     pub drift: DriftWatch,
+    /// When each app was last told about.
+    pub wall: Wall,
+    /// Why the deletion of an app does not go on, by app. Memory only.
+    pub held_up: Mutex<HashMap<Uuid, String>>,
     /// Why images could not be resolved, by app. Memory only: it is found out again.
     pub image_errors: Mutex<HashMap<Uuid, Cause>>,
 }
@@ -95,6 +103,7 @@ struct Look {
     plan: Plan<Step, Gate>,
     drift: Vec<Finding>,
     failure: Option<EngineError>,
+    moment: Moment,
 }
 
 #[async_trait]
@@ -147,6 +156,10 @@ impl AppReconciler {
             }
             let Some(rows) = self.load(key, run.epoch).await? else { return Ok(Outcome::done()) };
             let look = self.look(&rows, run.epoch).await;
+            // Not even told: what was told last is as new as this.
+            if let Some(error @ EngineError::Stale { .. }) = look.failure {
+                return Ok(Outcome::failed(Class::Waiting(STALE), error));
+            }
             // The verdict first: whatever follows from it must not be done before it is durable.
             if look.judgement.verdict != rows.newest.verdict {
                 self.store_verdict(&rows, &look, run.epoch).await?;
@@ -172,9 +185,12 @@ impl AppReconciler {
                 self.drift.after(step, &look.desired, run.epoch);
             }
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
+            self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
             self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
             if *step == Step::Finalize {
                 self.index.remove(&rows.record);
+                self.wall.forget(rows.record.uid);
+                self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&rows.record.uid);
                 self.metrics.forget(key);
                 return Ok(Outcome::done());
             }
@@ -219,7 +235,9 @@ impl AppReconciler {
         let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
         let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
         let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
-        let (before, now) = (rows.record.status.rollout, self.clock.now());
+        let moment = Moment::of(&self.clock);
+        let now = moment.now;
+        let before = self.wall.translate(rows.record.uid, rows.record.status.rollout, moment);
         let mut model = Model::new(&desired, &observed, before, now);
         let drift = self.drift.find(&desired, &observed, epoch);
         model.held = drift::held(&desired, &drift);
@@ -227,7 +245,7 @@ impl AppReconciler {
         let judged = verdict::Look { desired: &desired, observed: &observed, model: &model, image_error: image_error.as_ref() };
         let judgement = verdict::judge(&judged, before, now);
         let plan = plan::plan(&desired, &model);
-        Look { desired, observed, model, judgement, plan, drift, failure }
+        Look { desired, observed, model, judgement, plan, drift, failure, moment }
     }
 
     async fn store_verdict(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
@@ -267,6 +285,7 @@ impl AppReconciler {
             (self.events)(event);
         }
         let image_error = self.image_error(rows.record.uid);
+        let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner).get(&rows.record.uid).cloned();
         let status: AppStatus = status::status(&Inputs {
             desired: &look.desired,
             observed: &look.observed,
@@ -275,6 +294,7 @@ impl AppReconciler {
             plan: &look.plan,
             drift: &look.drift,
             image_error: image_error.as_ref(),
+            held_up: held_up.as_deref(),
             previous: &rows.record.status,
             edge: self.edge,
             https_port: self.https_port,
@@ -282,6 +302,7 @@ impl AppReconciler {
         });
         self.metrics.saw(&AppKey { org: rows.record.org.clone(), name: rows.record.name.clone() }, &status.conditions);
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
+        self.wall.written(rows.record.uid, look.moment);
         if look.failure.is_none() {
             match serde_json::to_value(&look.observed) {
                 Ok(value) => self.store.observation_put(rows.record.uid, &value, epoch).await?,
@@ -374,7 +395,11 @@ impl AppReconciler {
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, cause);
         }
         let class = engine_class(&error);
-        if !matches!(class, Class::Conflict) && !matches!(error, EngineError::NotLeading { .. }) {
+        let is_quiet = matches!(error, EngineError::Stale { .. } | EngineError::NotLeading { .. });
+        if desired.deleting && !is_quiet {
+            self.held_up.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, text.clone());
+        }
+        if !matches!(class, Class::Conflict) && !is_quiet {
             self.event(desired, EventType::Warning, step.word(), text);
         }
         Ok(Some(Outcome::failed(class, error)))
@@ -389,6 +414,7 @@ fn engine_class(error: &EngineError) -> Class {
     match error {
         EngineError::OutOfSequence { .. } | EngineError::NameTaken { .. } | EngineError::NotFound { .. } => Class::Conflict,
         EngineError::InUse { .. } => Class::Waiting(Duration::from_millis(500)),
+        EngineError::Stale { .. } => Class::Waiting(STALE),
         EngineError::Invalid { .. }
         | EngineError::Denied { .. }
         | EngineError::NotManager { .. }

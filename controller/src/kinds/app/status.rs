@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub drift: &'a [Finding],
     /// Why the image could not be resolved, the last time it was tried.
     pub image_error: Option<&'a Cause>,
+    /// What keeps a deletion from going on, the last time it was tried.
+    pub held_up: Option<&'a str>,
     /// The status before, for transition times.
     pub previous: &'a AppStatus,
     /// Scheme and port under which the edge is reached, such as `("http", 8080)`.
@@ -128,7 +130,10 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
     if desired.deleting {
         return match &model.paused {
             Some(pause) => say(False, Reason::Deleting, format!("the app is to be deleted, which waits: it is {pause}")),
-            None => say(False, Reason::Deleting, "the app is being deleted".to_owned()),
+            None => {
+                let waits = inputs.held_up.map_or_else(String::new, |why| format!(", which waits: {why}"));
+                say(False, Reason::Deleting, format!("the app is being deleted{waits}"))
+            }
         };
     }
     let verdict = &inputs.judgement.verdict;

@@ -61,8 +61,12 @@ impl SwarmEngine for FakeSwarm {
 
     async fn service_list(&self, prefix: &str) -> EngineResult<Vec<Service>> {
         self.call("service_list", |state| {
-            let listed = state.services.values().filter(|service| is_listed(&service.spec.name, &service.spec.labels, prefix));
-            Ok(listed.cloned().collect())
+            let listed = state.seen_services().values().filter(|service| is_listed(&service.spec.name, &service.spec.labels, prefix));
+            let listed: Vec<Service> = listed.cloned().collect();
+            if state.storm {
+                state.bump_all();
+            }
+            Ok(listed)
         })
     }
 
@@ -119,7 +123,7 @@ impl SwarmEngine for FakeSwarm {
                     || state.services.get(&task.service_id).is_some_and(|service| is_listed("", &service.spec.labels, ""))
             };
             let listed = |task: &&Task| if wanted.is_empty() { ours(task) } else { wanted.contains(task.service_id.as_str()) };
-            let mut found: Vec<Task> = state.tasks.values().filter(listed).cloned().collect();
+            let mut found: Vec<Task> = state.seen_tasks().values().filter(listed).cloned().collect();
             // As the engine's own adapter does: such containers say nothing of us.
             for task in found.iter_mut().filter(|_| wanted.is_empty()) {
                 let service = state.services.get(&task.service_id).filter(|service| service.is_adopted());
@@ -133,7 +137,7 @@ impl SwarmEngine for FakeSwarm {
         self.call("network_list", |state| {
             let is_meant =
                 |network: &&Network| is_listed(&network.name, &network.labels, name) && (name.is_empty() || network.name == name);
-            let listed = state.networks.values().filter(is_meant);
+            let listed = state.seen_networks().values().filter(is_meant);
             Ok(listed.cloned().collect())
         })
     }
@@ -152,7 +156,7 @@ impl SwarmEngine for FakeSwarm {
 
     async fn secret_list(&self, prefix: &str) -> EngineResult<Vec<Secret>> {
         self.call("secret_list", |state| {
-            let listed = state.secrets.values().filter(|secret| is_listed(&secret.name, &secret.labels, prefix));
+            let listed = state.seen_secrets().values().filter(|secret| is_listed(&secret.name, &secret.labels, prefix));
             Ok(listed.cloned().collect())
         })
     }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::broadcast;
 
 use super::{EngineError, EngineHint, EngineResult, ImageResolution, LogRecord, Network, Secret, Service, SwarmNode, Task};
@@ -75,6 +76,39 @@ struct State {
     after: BTreeMap<&'static str, VecDeque<EngineError>>,
     unreachable: BTreeSet<&'static str>,
     auto_tick: bool,
+    history: Vec<Landed>,
+    /// How many writes lists lag behind, and for how long at most.
+    lag: (usize, TimeDelta),
+    /// What lists showed before each of the last writes.
+    past: VecDeque<(DateTime<Utc>, View)>,
+    /// Until when tasks are said to run although nothing does.
+    lying_until: Option<DateTime<Utc>>,
+    /// Whether every look at services moves their versions on right after it.
+    storm: bool,
+    /// Names of networks that the engine says are in use.
+    held: BTreeSet<String>,
+    /// Service, version and call of each update that was asked for.
+    updates_asked: Vec<(String, u64)>,
+}
+
+/// What lists show.
+#[derive(Debug, Clone, Default)]
+struct View {
+    services: BTreeMap<String, Service>,
+    networks: BTreeMap<String, Network>,
+    secrets: BTreeMap<String, Secret>,
+    tasks: BTreeMap<String, Task>,
+}
+
+/// A write that the engine carried out, whether its answer was heard or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landed {
+    /// The method.
+    pub call: &'static str,
+    /// Name of the object.
+    pub name: String,
+    /// Its id.
+    pub id: String,
 }
 
 /// What a task was made from.
@@ -166,6 +200,51 @@ impl FakeSwarm {
         MUTATING.iter().filter_map(|call| state.calls.get(call)).sum()
     }
 
+    /// Every write that was carried out, oldest first.
+    pub fn history(&self) -> Vec<Landed> {
+        self.state().history.clone()
+    }
+
+    /// How many writes were carried out.
+    pub fn landed(&self) -> usize {
+        self.state().history.len()
+    }
+
+    /// Moves all versions on after each look at services, as when somebody else writes all the time.
+    pub fn set_storm(&self, storm: bool) {
+        self.state().storm = storm;
+    }
+
+    /// Says of a network that it is in use, whatever uses it.
+    pub fn hold_network(&self, name: &str, held: bool) {
+        let mut state = self.state();
+        if held {
+            state.held.insert(name.to_owned())
+        } else {
+            state.held.remove(name)
+        };
+    }
+
+    /// Id and version of each update that was asked for, whatever came of it.
+    pub fn updates_asked(&self) -> Vec<(String, u64)> {
+        self.state().updates_asked.clone()
+    }
+
+    /// Lets lists lag so many writes behind, but never longer than `most`.
+    pub fn set_lag(&self, writes: usize, most: TimeDelta) {
+        let mut state = self.state();
+        state.lag = (writes, most);
+        state.past.clear();
+    }
+
+    /// All containers die at once with the engine. As on the real one, their tasks are said to run for a while.
+    pub fn crash(&self, lies_for: TimeDelta) {
+        let until = self.clock.0.now() + lies_for;
+        let mut state = self.state();
+        state.addresses.clear();
+        state.lying_until = Some(until);
+    }
+
     /// All services, whoever made them.
     pub fn services(&self) -> Vec<Service> {
         self.state().services.values().cloned().collect()
@@ -226,7 +305,9 @@ impl FakeSwarm {
 
     /// Counts a call, and does it unless it is to fail.
     fn call<T>(&self, name: &'static str, work: impl FnOnce(&mut State) -> EngineResult<T>) -> EngineResult<T> {
+        let now = self.clock.0.now();
         let mut state = self.state();
+        state.forget_past(now);
         *state.calls.entry(name).or_default() += 1;
         if state.unreachable.contains(name) {
             return Err(EngineError::Unreachable { what: name.to_owned(), message: "set unreachable".to_owned() });
@@ -234,7 +315,11 @@ impl FakeSwarm {
         if let Some(error) = state.before.get_mut(name).and_then(VecDeque::pop_front) {
             return Err(error);
         }
+        let before = (state.lag.0 > 0 && MUTATING.contains(&name)).then(|| state.view());
         let result = work(&mut state)?;
+        if let Some(before) = before {
+            state.past.push_back((now, before));
+        }
         match state.after.get_mut(name).and_then(VecDeque::pop_front) {
             Some(error) => Err(error),
             None => Ok(result),

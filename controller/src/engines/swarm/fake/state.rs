@@ -1,10 +1,12 @@
 //! Objects of the Swarm in memory, and the rules between them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::State;
-use crate::engines::swarm::{EngineError, EngineResult, Network, NetworkSpec, Secret, Service, ServiceSpec, SwarmNode, labels};
+use super::{Landed, State, View};
+use crate::engines::swarm::{EngineError, EngineResult, Network, NetworkSpec, Secret, Service, ServiceSpec, SwarmNode, Task, labels};
 
 pub(super) const NODE_ID: &str = "fakenode00000000000000001";
 
@@ -40,6 +42,42 @@ pub(super) fn is_listed(name: &str, labels: &std::collections::BTreeMap<String, 
 }
 
 impl State {
+    pub(super) fn view(&self) -> View {
+        View { services: self.services.clone(), networks: self.networks.clone(), secrets: self.secrets.clone(), tasks: self.tasks.clone() }
+    }
+
+    /// What lists show now of services, of networks, of secrets and of tasks.
+    pub(super) fn seen_services(&self) -> &BTreeMap<String, Service> {
+        self.past.front().map_or(&self.services, |(_, past)| &past.services)
+    }
+    pub(super) fn seen_networks(&self) -> &BTreeMap<String, Network> {
+        self.past.front().map_or(&self.networks, |(_, past)| &past.networks)
+    }
+    pub(super) fn seen_secrets(&self) -> &BTreeMap<String, Secret> {
+        self.past.front().map_or(&self.secrets, |(_, past)| &past.secrets)
+    }
+    pub(super) fn seen_tasks(&self) -> &BTreeMap<String, Task> {
+        self.past.front().map_or(&self.tasks, |(_, past)| &past.tasks)
+    }
+
+    pub(super) fn bump_all(&mut self) {
+        for service in self.services.values_mut() {
+            self.index += 1;
+            service.version = self.index;
+        }
+    }
+
+    pub(super) fn forget_past(&mut self, now: DateTime<Utc>) {
+        let (writes, most) = self.lag;
+        while self.past.len() > writes || self.past.front().is_some_and(|(at, _)| *at + most <= now) {
+            self.past.pop_front();
+        }
+    }
+
+    fn landed(&mut self, call: &'static str, name: &str, id: &str) {
+        self.history.push(Landed { call, name: name.to_owned(), id: id.to_owned() });
+    }
+
     /// A new id in the engine's form: 25 letters and digits for Swarm's objects.
     pub(super) fn new_id(&mut self, kind: &str) -> String {
         self.serial += 1;
@@ -55,11 +93,13 @@ impl State {
         self.index += 1;
         let service = Service { id: id.clone(), version: self.index, spec: spec.clone(), created_at: now };
         self.services.insert(id.clone(), service);
+        self.landed("service_create", &spec.name, &id);
         Ok(id)
     }
 
     pub(super) fn update_service(&mut self, id: &str, version: u64, spec: &ServiceSpec) -> EngineResult<()> {
         let what = format!("service {}", spec.name);
+        self.updates_asked.push((id.to_owned(), version));
         let service = self.services.get(id).ok_or_else(|| EngineError::NotFound { what: what.clone() })?;
         if service.version != version {
             return Err(EngineError::OutOfSequence { what });
@@ -75,6 +115,7 @@ impl State {
             service.spec = spec.clone();
             service.version = index;
         }
+        self.landed("service_update", &spec.name, id);
         Ok(())
     }
 
@@ -97,7 +138,9 @@ impl State {
 
     pub(super) fn remove_service(&mut self, id: &str) -> EngineResult<()> {
         // Tasks go later: see `tick`.
-        self.services.remove(id).map(|_| ()).ok_or_else(|| EngineError::NotFound { what: format!("service {id}") })
+        let removed = self.services.remove(id).ok_or_else(|| EngineError::NotFound { what: format!("service {id}") })?;
+        self.landed("service_remove", &removed.spec.name, id);
+        Ok(())
     }
 
     pub(super) fn create_network(&mut self, spec: &NetworkSpec) -> EngineResult<String> {
@@ -106,6 +149,7 @@ impl State {
         }
         let id = self.new_id("net");
         self.networks.insert(id.clone(), Network { id: id.clone(), name: spec.name.clone(), labels: spec.labels.clone(), allocated: true });
+        self.landed("network_create", &spec.name, &id);
         Ok(id)
     }
 
@@ -113,10 +157,14 @@ impl State {
         let what = format!("network {id}");
         let name = self.networks.get(id).map(|network| network.name.clone());
         let name = name.ok_or_else(|| EngineError::NotFound { what: what.clone() })?;
+        if self.held.contains(&name) {
+            return Err(EngineError::InUse { what, message: format!("network {id} is in use by task of somebody") });
+        }
         if let Some(service) = self.services.values().find(|service| service.spec.network == name) {
             return Err(EngineError::InUse { what, message: format!("network {id} is in use by service {}", service.id) });
         }
         self.networks.remove(id);
+        self.landed("network_remove", &name, id);
         Ok(())
     }
 
@@ -126,6 +174,7 @@ impl State {
         }
         let id = self.new_id("sec");
         self.secrets.insert(id.clone(), Secret { id: id.clone(), name: name.to_owned(), labels: labels.clone() });
+        self.landed("secret_create", name, &id);
         Ok(id)
     }
 
@@ -139,6 +188,7 @@ impl State {
             return Err(EngineError::InUse { what, message });
         }
         self.secrets.remove(id);
+        self.landed("secret_remove", &name, id);
         Ok(())
     }
 }

@@ -16,6 +16,9 @@ impl State {
     /// One tick.
     pub(super) fn tick(&mut self, now: DateTime<Utc>) -> Vec<EngineHint> {
         let mut hints = Vec::new();
+        if self.lies(now) {
+            return hints;
+        }
         let ids: Vec<String> = self.tasks.keys().cloned().collect();
         for id in ids {
             hints.extend(self.move_task(&id, now));
@@ -26,6 +29,20 @@ impl State {
         }
         self.forget_ended();
         hints
+    }
+
+    /// Whether what is said of tasks is still from before a crash. When that ends, what was said to run has failed.
+    fn lies(&mut self, now: DateTime<Utc>) -> bool {
+        match self.lying_until {
+            None => return false,
+            Some(until) if now < until => return true,
+            Some(_) => self.lying_until = None,
+        }
+        for task in self.tasks.values_mut().filter(|task| task.is_live() && task.state >= TaskState::Assigned) {
+            (task.state, task.message, task.state_since) = (TaskState::Failed, "the node was restarted".to_owned(), now);
+            task.exit_code = (!task.container_id.is_empty()).then_some(137);
+        }
+        false
     }
 
     fn outcome(&self, image: &str) -> Outcome {

@@ -1,6 +1,7 @@
 //! The rows that the App reconciler reads and writes: a narrow trait, kept by the database.
 
 mod injected;
+mod memory;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use injected::InjectedRecords;
+pub use memory::{MemoryRecords, Told};
 
 use crate::edge::Route;
 use crate::store::{AppHead, AppKey, AppRecord, DriftChange, DriftLook, Revision, Store, StoreError};

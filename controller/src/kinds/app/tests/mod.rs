@@ -3,6 +3,7 @@
 mod adoptions;
 mod drifts;
 pub(crate) mod fixtures;
+mod never_ready;
 mod plans;
 mod properties;
 mod servings;

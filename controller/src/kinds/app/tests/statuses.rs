@@ -28,6 +28,7 @@ fn told_after(world: &World, previous: &AppStatus) -> AppStatus {
         plan: &plan,
         drift: &[],
         image_error: None,
+        held_up: None,
         previous,
         edge: ("http", 8080),
         https_port: None,
