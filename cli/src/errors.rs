@@ -148,9 +148,8 @@ impl CliError {
                 ProblemKind::Unauthorized => Some("set SKYSWARM_TOKEN to a valid token, or keep one with: skyctl login URL".to_owned()),
                 ProblemKind::Forbidden => Some("`skyctl whoami` shows what the token may do".to_owned()),
                 ProblemKind::Invalid => problem.errors.iter().find_map(|error| error.see.as_ref()).map(|see| format!("see {see}")),
-                // The text says itself where to read on.
-                ProblemKind::Conflict if problem.detail.contains(api_types::why::PAGE) || problem.detail.contains("skyctl ") => None,
-                ProblemKind::Conflict => {
+                // Other conflicts say themselves what is in the way.
+                ProblemKind::Conflict if problem.detail.contains("read it again") => {
                     Some("read the object again (`skyctl get KIND NAME -o yaml`) and repeat the change on it".to_owned())
                 }
                 _ => None,

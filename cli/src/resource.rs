@@ -41,7 +41,16 @@ pub fn selection(words: &[String]) -> Result<(Kind, Vec<String>)> {
     let Some((first, rest)) = words.split_first() else {
         return Err(CliError::Usage("a kind is needed, such as apps".to_owned()));
     };
-    let Some((word, name)) = first.split_once('/') else { return Ok((kind(first)?, rest.to_vec())) };
+    let Some((word, name)) = first.split_once('/') else {
+        // A name alone is what newcomers type.
+        let alone = |error: CliError| match (&error, rest) {
+            (CliError::Usage(text), []) if !text.contains("did you mean") => {
+                CliError::Usage(format!("{text}. If \"{first}\" is an app, write app/{first}"))
+            }
+            _ => error,
+        };
+        return Ok((kind(first).map_err(alone)?, rest.to_vec()));
+    };
     let wanted = kind(word)?;
     let mut names = vec![name.to_owned()];
     for other in rest {
@@ -87,6 +96,8 @@ mod tests {
         }
         assert_eq!(app("app/shop").expect("an app"), "shop");
         assert!(app("node/x").is_err());
+        let error = selection(&words("hello")).expect_err("a name").to_string();
+        assert!(error.ends_with("If \"hello\" is an app, write app/hello"), "{error}");
         let error = selection(&words("aps")).expect_err("misspelt").to_string();
         assert!(error.contains("did you mean \"apps\"?"), "{error}");
     }

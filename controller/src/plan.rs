@@ -52,7 +52,8 @@ pub struct Planned<S, G> {
     pub step: S,
 }
 
-/// Steps in order. Only the first may be executed; after it the world is observed again.
+/// Steps in order. The first may be executed, and after it the world is observed again; only steps that add something
+/// may follow each other without a look in between ([`Plan::at_once`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan<S, G> {
     /// The steps.
@@ -70,11 +71,38 @@ impl<S, G> Plan<S, G> {
     pub fn next(&self) -> Option<&S> {
         self.steps.first().filter(|planned| planned.gate.is_none()).map(|planned| &planned.step)
     }
+    /// The steps that may be taken now without a look in between: the next one, and, if that one only adds something,
+    /// those after it that only add something too. Taken one by one they would be the same, since a plan is what comes of
+    /// taking its steps one by one.
+    pub fn at_once(&self, adds: impl Fn(&S) -> bool) -> impl Iterator<Item = &S> {
+        let free = self.steps.iter().take_while(|planned| planned.gate.is_none()).map(|planned| &planned.step);
+        let chained = self.next().is_some_and(&adds);
+        free.enumerate().take_while(move |(place, step)| *place == 0 || (chained && adds(step))).map(|(_, step)| step)
+    }
     /// What is waited for now.
     pub fn gate(&self) -> Option<&G> {
         match self.steps.first() {
             Some(first) => first.gate.as_ref(),
             None => self.waiting.as_ref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_once(steps: &[(&'static str, bool)]) -> Vec<&'static str> {
+        let planned = steps.iter().map(|(step, gated)| Planned { gate: gated.then_some(()), step: *step }).collect();
+        let plan: Plan<&str, ()> = Plan { steps: planned, waiting: None };
+        plan.at_once(|step| step.starts_with("add")).copied().collect()
+    }
+
+    #[test]
+    fn only_steps_that_add_follow_each_other_without_a_look() {
+        assert_eq!(at_once(&[("add a", false), ("add b", false), ("remove", false), ("add c", false)]), ["add a", "add b"]);
+        assert_eq!(at_once(&[("remove", false), ("add a", false)]), ["remove"], "what removes is looked at after");
+        assert_eq!(at_once(&[("add a", false), ("add b", true), ("add c", false)]), ["add a"], "what has to be seen first");
+        assert!(at_once(&[("add a", true)]).is_empty() && at_once(&[]).is_empty());
     }
 }

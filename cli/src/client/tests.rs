@@ -86,6 +86,10 @@ async fn a_name_that_does_not_exist_brings_similar_names() {
     let error = session.object(api_types::Kind::App, &org, "shpo").await.expect_err("missing");
     assert_eq!(error.exit_code(), 3);
     assert_eq!(error.report(), "error: there is no app \"shpo\" in the organization acme\nhint: did you mean \"shop\"?\n");
+    // Its revision is missing, not the app.
+    let missing = CliError::Problem(Box::new(Problem::new(ProblemKind::NotFound, "App shop has no revision 99")));
+    let error = session.with_similar(missing, api_types::Kind::App, &org, "shop").await;
+    assert_eq!((error.exit_code(), error.report().contains("has no revision 99")), (3, true));
 }
 
 #[tokio::test]

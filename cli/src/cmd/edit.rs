@@ -1,6 +1,7 @@
 //! `skyctl edit`: the manifest in an editor, checked and sent, or back into the editor with what is wrong.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -194,7 +195,11 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Runs the editor, by its words and without a shell.
 async fn open_editor(path: &Path) -> Result<()> {
-    let line = program::variable("VISUAL").or_else(|| program::variable("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let chosen = program::variable("VISUAL").or_else(|| program::variable("EDITOR"));
+    if chosen.is_none() && !(std::io::stdin().is_terminal() && output::is_terminal()) {
+        return Err(CliError::Usage("there is no terminal for an editor; set EDITOR, or change a file and `skyctl apply` it".to_owned()));
+    }
+    let line = chosen.unwrap_or_else(|| "vi".to_owned());
     let words = shlex::split(&line).filter(|words| !words.is_empty());
     let words = words.ok_or_else(|| CliError::Usage(format!("the editor \"{line}\" cannot be read as a command; set EDITOR")))?;
     let Some((editor, arguments)) = words.split_first() else { return Ok(()) };

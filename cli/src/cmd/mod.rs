@@ -123,6 +123,10 @@ impl Session {
             Err(_) => return error,
         };
         let names: Vec<&str> = items(&list).filter_map(|item| item.pointer("/metadata/name")?.as_str()).collect();
+        // Something of the object is missing, such as a revision, and the server says what.
+        if names.contains(&name) {
+            return error;
+        }
         let place = if kind.is_namespaced() { format!(" in the organization {org}") } else { String::new() };
         let word = kind.as_str().to_lowercase();
         let hint = match check::closest(name, names.iter().copied()) {

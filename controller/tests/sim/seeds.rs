@@ -137,7 +137,11 @@ async fn run(seed: u64, edits: usize) -> Result<(), String> {
             .flat_map(|record| record.status.conditions)
             .map(|told| format!("{}={} {}: {}", told.kind, told.status, told.reason, told.message))
             .collect();
-        return Err(format!("the end is {end:#?}\ninstead of {want:#?}\ntold: {told:#?}\nfaults: {:#?}", world.shared.faults.hit()));
+        return Err(format!(
+            "the end is {end:#?}\ninstead of {want:#?}\ntasks: {:#?}\ntold: {told:#?}\nfaults: {:#?}",
+            world.shared.swarm.tasks(),
+            world.shared.faults.hit()
+        ));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 8;
 const RESYNCS: u64 = 5;
 
 pub(super) async fn measure(bench: &Bench, extent: &Extent) -> Result<Vec<Figure>> {
-    let client = Client::new(bench)?;
+    let client = Client::new(bench).await?;
     let file = bench.platform.data_dir.join("stack.yaml");
     tokio::fs::write(&file, stack(extent.apps)).await?;
     let (mut ours, mut bare, mut deployed, mut again) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -145,12 +145,16 @@ struct Client {
     docker: Docker,
     /// The engine itself.
     engine: Docker,
+    /// Services and networks that were there before.
+    before: (usize, usize),
 }
 
 impl Client {
-    fn new(bench: &Bench) -> Result<Self> {
+    async fn new(bench: &Bench) -> Result<Self> {
         let docker = Docker::connect_with_unix(&bench.tap.host(), 60, API_DEFAULT_VERSION)?;
-        Ok(Self { docker, engine: bench.platform.dockerd.docker()? })
+        let mut client = Self { docker, engine: bench.platform.dockerd.docker()?, before: (0, 0) };
+        client.before = client.there().await?;
+        Ok(client)
     }
 
     /// From the first network to the last service.
@@ -204,13 +208,19 @@ impl Client {
         self.wait(bench, |services, networks| services == 0 && networks == 0).await
     }
 
+    /// How many services and networks there are.
+    async fn there(&self) -> Result<(usize, usize)> {
+        let services = self.engine.list_services(None::<ListServicesOptions>).await?.len();
+        let networks = self.engine.list_networks(None::<ListNetworksOptions>).await?;
+        let is_meant = |network: &&bollard::models::Network| network.driver.as_deref() == Some("overlay") && network.ingress != Some(true);
+        Ok((services, networks.iter().filter(is_meant).count()))
+    }
+
     async fn wait(&self, bench: &Bench, done: impl Fn(usize, usize) -> bool) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let services = self.engine.list_services(None::<ListServicesOptions>).await?.len();
-            let networks = self.engine.list_networks(None::<ListNetworksOptions>).await?;
-            let networks = networks.iter().filter(|network| network.driver.as_deref() == Some("overlay") && network.ingress != Some(true));
-            let networks = networks.count();
+            let (services, networks) = self.there().await?;
+            let (services, networks) = (services.saturating_sub(self.before.0), networks.saturating_sub(self.before.1));
             if done(services, networks) {
                 return Ok(());
             }

@@ -56,6 +56,14 @@ pub enum Step {
     Finalize,
 }
 
+impl Step {
+    /// Whether the step only adds something, and can do no harm when the world has moved since it was planned: a name
+    /// that is taken is refused by the engine, and a route without ready tasks gets no requests.
+    pub fn adds(&self) -> bool {
+        matches!(self, Self::CreateNetwork { .. } | Self::CreateSecret { .. } | Self::CreateService { .. } | Self::PublishRoute { .. })
+    }
+}
+
 impl crate::plan::Step for Step {
     fn word(&self) -> &'static str {
         match self {

@@ -94,6 +94,16 @@ struct Rows {
     route: Fact<crate::edge::Route>,
 }
 
+/// What became of a step.
+enum Taken {
+    /// It was taken.
+    Done,
+    /// Its failure was written down; what follows from it shows.
+    LookAgain,
+    /// The run ends.
+    End(Outcome),
+}
+
 /// What one look at the world gave.
 struct Look {
     desired: Desired,
@@ -169,33 +179,47 @@ impl AppReconciler {
             if let Some(error) = look.failure {
                 return Ok(Outcome::failed(Class::Transient, error));
             }
-            let Some(step) = look.plan.next() else { return Ok(self.wait(&look)) };
-            if let Some(left) = self.quiet_for(step) {
-                return Ok(Outcome::requeue(left));
+            if look.plan.next().is_none() {
+                return Ok(self.wait(&look));
             }
-            info!(app = %key, step = %step, word = step.word(), "step");
-            self.drift.before(step, &look.desired, run.epoch);
-            if let Err(error) = self.executor.apply(step, &look.desired, &look.model, run.epoch).await {
-                match self.step_failed(&rows, &look, step, error, run.epoch).await? {
-                    Some(outcome) => return Ok(outcome),
-                    None => continue,
+            for step in look.plan.at_once(Step::adds) {
+                if run.cancel.is_cancelled() {
+                    break;
                 }
-            }
-            if !look.drift.is_empty() {
-                self.drift.after(step, &look.desired, run.epoch);
-            }
-            self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
-            self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
-            self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
-            if *step == Step::Finalize {
-                self.index.remove(&rows.record);
-                self.wall.forget(rows.record.uid);
-                self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&rows.record.uid);
-                self.metrics.forget(key);
-                return Ok(Outcome::done());
+                match self.take(step, &rows, &look, run.epoch).await? {
+                    Taken::Done => {}
+                    Taken::LookAgain => break,
+                    Taken::End(outcome) => return Ok(outcome),
+                }
             }
         }
         Ok(Outcome::failed(Class::Transient, "too many steps in one run; something undoes what is done"))
+    }
+
+    /// Takes one step.
+    async fn take(&self, step: &Step, rows: &Rows, look: &Look, epoch: i64) -> Result<Taken, StoreError> {
+        if let Some(left) = self.quiet_for(step) {
+            return Ok(Taken::End(Outcome::requeue(left)));
+        }
+        let record = &rows.record;
+        info!(app = %format!("{}/{}", record.org, record.name), step = %step, word = step.word(), "step");
+        self.drift.before(step, &look.desired, epoch);
+        if let Err(error) = self.executor.apply(step, &look.desired, &look.model, epoch).await {
+            return Ok(self.step_failed(rows, look, step, error, epoch).await?.map_or(Taken::LookAgain, Taken::End));
+        }
+        if !look.drift.is_empty() {
+            self.drift.after(step, &look.desired, epoch);
+        }
+        self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
+        self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
+        self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
+        if *step == Step::Finalize {
+            self.index.remove(record);
+            self.wall.forget(record.uid);
+            self.metrics.forget(&AppKey { org: record.org.clone(), name: record.name.clone() });
+            return Ok(Taken::End(Outcome::done()));
+        }
+        Ok(Taken::Done)
     }
 
     /// Reads the rows of an app. `None` when it is gone.

@@ -41,7 +41,10 @@ async fn desired_state_notifies_and_status_does_not(pool: PgPool) {
     store.app_status_put(shop.uid, &status(1), shop.desired_version, epoch).await.expect("writes");
     store.observation_put(shop.uid, &json!({}), epoch).await.expect("writes");
     store.revision_verdict_put(shop.uid, 1, &verdict(api_types::kinds::app::VerdictPhase::Ready), epoch).await.expect("writes");
+    store.node_replace_all(&[], epoch).await.expect("writes");
     silence(&mut hints).await;
+    store.node_ask("n1", api_types::kinds::node::Availability::Drain, &cx()).await.expect("asks");
+    assert_eq!(next(&mut hints).await, StoreHint::Changed(Topic::Nodes));
 
     store.setting_put(&"controller.concurrency".parse().expect("a key"), &json!(2), &cx()).await.expect("sets");
     assert_eq!(next(&mut hints).await, StoreHint::Changed(Topic::Settings));

@@ -13,6 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::broadcast;
@@ -82,7 +83,7 @@ struct State {
     /// What lists showed before each of the last writes.
     past: VecDeque<(DateTime<Utc>, View)>,
     /// Until when tasks are said to run although nothing does.
-    lying_until: Option<DateTime<Utc>>,
+    lying_until: Option<Duration>,
     /// Whether every look at services moves their versions on right after it.
     storm: bool,
     /// Names of networks that the engine says are in use.
@@ -152,7 +153,7 @@ impl FakeSwarm {
     /// Moves every task one state on, makes the tasks that are missing and removes those that are gone.
     pub fn tick(&self) {
         let now = self.clock.0.now();
-        let hints = self.state().tick(now);
+        let hints = self.state().tick(now, self.clock.0.monotonic());
         for hint in hints {
             self.hint(hint);
         }
@@ -239,7 +240,8 @@ impl FakeSwarm {
 
     /// All containers die at once with the engine. As on the real one, their tasks are said to run for a while.
     pub fn crash(&self, lies_for: TimeDelta) {
-        let until = self.clock.0.now() + lies_for;
+        // By the clock that nobody sets.
+        let until = self.clock.0.monotonic() + lies_for.to_std().unwrap_or_default();
         let mut state = self.state();
         state.addresses.clear();
         state.lying_until = Some(until);

@@ -1,6 +1,7 @@
 //! Tasks of the Swarm in memory: made late, moved one state a tick, removed late.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -14,9 +15,9 @@ const KEPT_ENDED: usize = 4;
 
 impl State {
     /// One tick.
-    pub(super) fn tick(&mut self, now: DateTime<Utc>) -> Vec<EngineHint> {
+    pub(super) fn tick(&mut self, now: DateTime<Utc>, monotonic: Duration) -> Vec<EngineHint> {
         let mut hints = Vec::new();
-        if self.lies(now) {
+        if self.lies(now, monotonic) {
             return hints;
         }
         let ids: Vec<String> = self.tasks.keys().cloned().collect();
@@ -32,10 +33,10 @@ impl State {
     }
 
     /// Whether what is said of tasks is still from before a crash. When that ends, what was said to run has failed.
-    fn lies(&mut self, now: DateTime<Utc>) -> bool {
+    fn lies(&mut self, now: DateTime<Utc>, monotonic: Duration) -> bool {
         match self.lying_until {
             None => return false,
-            Some(until) if now < until => return true,
+            Some(until) if monotonic < until => return true,
             Some(_) => self.lying_until = None,
         }
         for task in self.tasks.values_mut().filter(|task| task.is_live() && task.state >= TaskState::Assigned) {
