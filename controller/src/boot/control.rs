@@ -80,6 +80,14 @@ impl Workshop<'_> {
     }
 }
 
+/// Competes for the lease, and tells who has it.
+fn compete(core: &Core, metrics: &Metrics, leash: Leash, stop: &CancellationToken) -> (JoinHandle<()>, watch::Receiver<Leadership>) {
+    let options = ElectorOptions { name: LEASE.to_owned(), holder: core.id.clone(), place: core.place.clone(), ttl: DEFAULT_TTL };
+    let stored = Arc::new(StoredLease(core.store.clone()));
+    let (elector, leadership) = elector(stored, options, core.clock.clone(), core.entropy.clone(), metrics.leader.clone(), leash);
+    (tokio::spawn(elector.run(stop.clone())), leadership)
+}
+
 impl Control {
     /// Starts to compete for the lease; whoever has it works.
     pub(super) fn start(core: &Core, engine: Arc<dyn SwarmEngine>, leash: Leash, edge: &Edge, edge_url: (&'static str, u16)) -> Self {
@@ -89,11 +97,7 @@ impl Control {
         let (events, writer) = recorder(sink, EVENT_BOUND, core.clock.clone(), metrics.events_dropped.clone());
         let events_task = tokio::spawn(writer.run(lease.clone()));
 
-        let options = ElectorOptions { name: LEASE.to_owned(), holder: core.id.clone(), place: core.place.clone(), ttl: DEFAULT_TTL };
-        let stored = Arc::new(StoredLease(core.store.clone()));
-        let (elector, leadership) = elector(stored, options, core.clock.clone(), core.entropy.clone(), metrics.leader.clone(), leash);
-        let elector_task = tokio::spawn(elector.run(lease.clone()));
-
+        let (elector_task, leadership) = compete(core, &metrics, leash, &lease);
         let (tuning, tuning_task) = follow_tuning(core.settings(), watches.clone());
         let workshop = Workshop { core, metrics, leadership, tuning, stop: runs.clone() };
         let names = Arc::new(RwLock::new(HashMap::new()));

@@ -92,7 +92,7 @@ fn an_agent_is_told_of_its_own_tasks_and_only_when_they_change() {
     assert!(fleet.assignment("b").is_none(), "the engine was not read yet");
     fleet.observe(nodes.clone(), vec![mine.clone(), other.clone()]);
     let told = fleet.assignment("b").expect("a known node");
-    assert_eq!(told.tasks, [mine.clone()]);
+    assert_eq!(told.tasks, std::slice::from_ref(&mine));
     assert_eq!(told.peers.iter().map(|peer| peer.node.as_str()).collect::<Vec<_>>(), ["a", "c"]);
     assert!(fleet.assignment("x").is_none(), "a node that the Swarm does not have");
     fleet.observe(nodes.clone(), vec![mine.clone(), Task { state: TaskState::Failed, ..other }]);
