@@ -80,6 +80,20 @@ impl Workshop<'_> {
     }
 }
 
+fn node_reconciler(core: &Core, engine: Arc<dyn SwarmEngine>, edge: &Edge, names: Arc<RwLock<HashMap<String, String>>>) -> NodeReconciler {
+    NodeReconciler {
+        engine,
+        store: core.store.clone(),
+        effects: core.effects.clone(),
+        clock: core.clock.clone(),
+        fleet: edge.fleet.clone(),
+        edge: edge.handle.clone(),
+        proxy: edge.proxy.clone(),
+        emptying: Mutex::default(),
+        names,
+    }
+}
+
 /// Competes for the lease, and tells who has it.
 fn compete(core: &Core, metrics: &Metrics, leash: Leash, stop: &CancellationToken) -> (JoinHandle<()>, watch::Receiver<Leadership>) {
     let options = ElectorOptions { name: LEASE.to_owned(), holder: core.id.clone(), place: core.place.clone(), ttl: DEFAULT_TTL };
@@ -93,25 +107,14 @@ impl Control {
     pub(super) fn start(core: &Core, engine: Arc<dyn SwarmEngine>, leash: Leash, edge: &Edge, edge_url: (&'static str, u16)) -> Self {
         let (runs, watches, lease) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let metrics = core.metrics.register(Metrics::register);
-        let sink = Arc::new(StoredEvents(core.store.clone()));
-        let (events, writer) = recorder(sink, EVENT_BOUND, core.clock.clone(), metrics.events_dropped.clone());
+        let (events, writer) =
+            recorder(Arc::new(StoredEvents(core.store.clone())), EVENT_BOUND, core.clock.clone(), metrics.events_dropped.clone());
         let events_task = tokio::spawn(writer.run(lease.clone()));
-
         let (elector_task, leadership) = compete(core, &metrics, leash, &lease);
         let (tuning, tuning_task) = follow_tuning(core.settings(), watches.clone());
         let workshop = Workshop { core, metrics, leadership, tuning, stop: runs.clone() };
         let names = Arc::new(RwLock::new(HashMap::new()));
-        let (nodes, node_task, _) = workshop.start(NodeReconciler {
-            engine: engine.clone(),
-            store: core.store.clone(),
-            effects: core.effects.clone(),
-            clock: core.clock.clone(),
-            fleet: edge.fleet.clone(),
-            edge: edge.handle.clone(),
-            proxy: edge.proxy.clone(),
-            emptying: Mutex::default(),
-            names: names.clone(),
-        });
+        let (nodes, node_task, _) = workshop.start(node_reconciler(core, engine.clone(), edge, names.clone()));
         let (certificates, certificate_task, _) = workshop.start(CertificateReconciler {
             proxy: edge.proxy.clone(),
             store: core.store.clone(),

@@ -76,6 +76,7 @@ impl Process {
         let reconciler = AppReconciler {
             store: records.clone(),
             observer: Observer {
+                fleet: None,
                 engine: engine.clone(),
                 proxy,
                 endpoints: shared.edge.table(),
