@@ -283,6 +283,12 @@ fn a_reason_that_says_what_is_wrong_has_a_case() {
         "NotPaused",
         "NoDrift",
         "DriftFound",
+        // Of nodes.
+        "AgentReports",
+        "AgentSilent",
+        "NoAgent",
+        "PeersGetThrough",
+        "PeersBlocked",
         // Of certificates and their own kind's conditions; no app has them.
         "CertificateServed",
         "CertificateExpiring",
