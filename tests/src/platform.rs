@@ -35,7 +35,7 @@ pub struct Platform {
     /// Further arguments of the server.
     arguments: Vec<String>,
     /// The database that the API alone runs on, with controllers apart; `None` when the server does everything.
-    pub(crate) database: Option<Database>,
+    pub database: Option<Database>,
     token: String,
     /// HTTP client without proxies or redirects.
     pub http: reqwest::Client,
