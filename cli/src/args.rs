@@ -39,21 +39,22 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Flags of every verb.
+/// Flags of every verb. What stands in the environment for them is read here and not by the grammar, which would show it
+/// as a flag that is required in the usage of every error.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct Globals {
-    /// Address of the server [default: the context's, else http://127.0.0.1:7070]
-    #[arg(long, global = true, env = "SKYSWARM_URL", value_name = "URL")]
+    /// Address of the server [env: SKYSWARM_URL] [default: the context's, else http://127.0.0.1:7070]
+    #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
-    /// Token; better given by the environment, since others on the machine can see arguments
-    #[arg(long, global = true, env = "SKYSWARM_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    /// Token; better given by the environment, since others on the machine can see arguments [env: SKYSWARM_TOKEN]
+    #[arg(long, global = true, value_name = "TOKEN")]
     pub token: Option<SecretString>,
-    /// Organization [default: the token's own, else the context's, else "default"]
-    #[arg(long, global = true, env = "SKYSWARM_ORG", value_name = "ORG")]
+    /// Organization [env: SKYSWARM_ORG] [default: the token's own, else the context's, else "default"]
+    #[arg(long, global = true, value_name = "ORG")]
     pub org: Option<String>,
-    /// Context from the configuration file
-    #[arg(long, global = true, env = "SKYSWARM_CONTEXT", value_name = "CONTEXT")]
+    /// Context from the configuration file [env: SKYSWARM_CONTEXT]
+    #[arg(long, global = true, value_name = "CONTEXT")]
     pub context: Option<String>,
     /// No colours; the variable NO_COLOR does the same
     #[arg(long, global = true)]
@@ -66,10 +67,22 @@ impl Globals {
     /// # Errors
     /// When the organisation's name is none.
     pub fn given(&self) -> Result<Given> {
-        let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let token = self.token.clone().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
-        let org = set(&self.org).map(|org| org.parse::<OrgName>()).transpose().map_err(|error| CliError::Usage(error.to_string()))?;
-        Ok(Given { url: set(&self.url), token, org, context: set(&self.context) })
+        self.given_in(|name| std::env::var(name).ok())
+    }
+
+    /// Whether the environment names a server or a token, which win over those of a context.
+    pub fn environment_decides() -> bool {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|text| !text.is_empty());
+        is_set("SKYSWARM_URL") || is_set("SKYSWARM_TOKEN")
+    }
+
+    fn given_in(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Given> {
+        let set = |flag: &Option<String>, name: &str| flag.clone().or_else(|| variable(name)).filter(|text| !text.is_empty());
+        let token = self.token.clone().or_else(|| variable("SKYSWARM_TOKEN").map(SecretString::from));
+        let token = token.filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
+        let org = set(&self.org, "SKYSWARM_ORG").map(|org| org.parse::<OrgName>()).transpose();
+        let org = org.map_err(|error| CliError::Usage(error.to_string()))?;
+        Ok(Given { url: set(&self.url, "SKYSWARM_URL"), token, org, context: set(&self.context, "SKYSWARM_CONTEXT") })
     }
 }
 
@@ -209,8 +222,13 @@ mod tests {
     #[test]
     fn an_empty_variable_is_none_and_a_token_is_never_shown() {
         let cli = Cli::parse_from(["skyctl", "--org", "", "--url", "", "--token", "sky_secret", "whoami"]);
-        let given = cli.globals.given().expect("nothing wrong");
-        assert!(given.org.is_none() && given.url.is_none() && given.token.is_some());
+        let environment = |name: &str| Some(format!("http://{name}"));
+        let given = cli.globals.given_in(environment).expect("nothing wrong");
+        assert!(given.org.is_none() && given.url.is_none() && given.token.is_some(), "an empty flag wins over the environment");
+        let bare = Cli::parse_from(["skyctl", "whoami"]).globals;
+        let given = bare.given_in(|name| (name == "SKYSWARM_URL").then(|| "http://a".to_owned())).expect("nothing wrong");
+        assert!(given.url.as_deref() == Some("http://a") && given.token.is_none() && given.org.is_none());
+        assert!(bare.given_in(|_| Some(String::new())).expect("nothing wrong").url.is_none());
         assert!(!format!("{:?} {given:?}", cli.globals).contains("sky_secret"));
         assert!(Cli::parse_from(["skyctl", "--org", "A B", "whoami"]).globals.given().is_err());
     }

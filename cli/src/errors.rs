@@ -171,6 +171,10 @@ impl CliError {
         }
         let mut text = format!("error: {self}");
         let mut cause = self.source();
+        // Of a connection that failed only the innermost cause says anything: that it was refused, not that sending failed.
+        while let (Self::Unreachable { .. }, Some(inner)) = (self, cause.and_then(Error::source)) {
+            cause = Some(inner);
+        }
         while let Some(error) = cause {
             let line = error.to_string();
             // Libraries like to repeat the cause in their own text.

@@ -13,5 +13,7 @@ pub mod foreign;
 pub mod inspect;
 pub mod load;
 pub mod platform;
+pub mod redact;
+pub mod skyctl;
 pub mod tap;
 pub mod tar;

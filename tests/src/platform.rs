@@ -15,10 +15,11 @@ use tokio::process::{Child, Command};
 
 use crate::controllers::Database;
 use crate::dockerd::Dockerd;
+pub use crate::skyctl::Output;
 
 /// The image that most tests run.
 pub const IMAGE: &str = "skyswarm/sample-app:1.0";
-const API: &str = "127.0.0.1:7070";
+pub(crate) const API: &str = "127.0.0.1:7070";
 const EDGE: &str = "127.0.0.1:8080";
 /// Where the edge takes HTTPS, with [`Platform::start_with_https`].
 pub const EDGE_HTTPS: &str = "127.0.0.1:8443";
@@ -36,10 +37,10 @@ pub struct Platform {
     arguments: Vec<String>,
     /// The database that the API alone runs on, with controllers apart; `None` when the server does everything.
     pub database: Option<Database>,
-    token: String,
+    pub(crate) token: String,
     /// HTTP client without proxies or redirects.
     pub http: reqwest::Client,
-    _dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 /// Calls the API as the administrator.
@@ -59,17 +60,6 @@ impl Client {
         ensure!(status.is_success(), "{path} answered {status}: {text}");
         Ok(serde_json::from_str(&text)?)
     }
-}
-
-/// What a command printed, and how it ended.
-#[derive(Debug)]
-pub struct Output {
-    /// Exit code.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
 }
 
 /// A path from the environment that `./dev test` sets.
@@ -135,7 +125,7 @@ impl Platform {
             database,
             token: String::new(),
             http,
-            _dir: dir,
+            dir,
         };
         platform.start_server().await?;
         platform.token = std::fs::read_to_string(platform.data_dir.join("admin-token"))?.trim().to_owned();
@@ -207,36 +197,6 @@ impl Platform {
         let text = std::fs::read_to_string(self.data_dir.with_extension("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
-    }
-
-    /// Runs `skyctl` with the admin token in organisation `default`.
-    pub async fn skyctl(&self, args: &[&str]) -> anyhow::Result<Output> {
-        self.skyctl_with(args, "").await
-    }
-
-    /// Runs `skyctl` with text on its standard input.
-    pub async fn skyctl_with(&self, args: &[&str], input: &str) -> anyhow::Result<Output> {
-        use tokio::io::AsyncWriteExt;
-        let mut child = Command::new(from_env("SKYCTL_BIN")?)
-            .args(args)
-            .env("SKYSWARM_URL", format!("http://{API}"))
-            .env("SKYSWARM_TOKEN", &self.token)
-            .env("HOME", self._dir.path())
-            .env_remove("XDG_CONFIG_HOME")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).await?;
-        }
-        let output = tokio::time::timeout(Duration::from_secs(240), child.wait_with_output()).await.context("skyctl hangs")??;
-        Ok(Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
     }
 
     /// Gives a command the address of the server and the admin token.

@@ -202,7 +202,10 @@ async fn orgs(session: &Session, kind: Kind, all: bool) -> Result<Vec<OrgName>> 
 
 async fn fetch(session: &Session, kind: Kind, org: &OrgName, names: &[String], query: &[(&str, String)]) -> Result<Vec<Value>> {
     if names.is_empty() {
-        return session.client.list(&routes::list(kind, org), query).await;
+        return match session.client.list(&routes::list(kind, org), query).await {
+            Err(error) if kind.is_namespaced() => Err(session.with_similar(error, Kind::Organization, org, org.as_str()).await),
+            answer => answer,
+        };
     }
     let mut list = Vec::new();
     for name in names {

@@ -84,7 +84,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
     config.save(&path)?;
     output::line(&super::whoami::sentence(&whoami, &client.url()))?;
     output::line(&format!("the context is now {name}"))?;
-    if globals.token.is_some() || globals.url.is_some() {
+    if Globals::environment_decides() {
         output::note("note: SKYSWARM_URL and SKYSWARM_TOKEN, while they are set, win over the context\n");
     }
     Ok(())

@@ -113,7 +113,14 @@ impl Session {
         if !missing {
             return error;
         }
-        let Ok(list) = self.client.get::<Value>(&routes::list(kind, org), &[]).await else { return error };
+        let list = match self.client.get::<Value>(&routes::list(kind, org), &[]).await {
+            Ok(list) => list,
+            // Where there is no organization there is no list of its objects.
+            Err(other) if kind.is_namespaced() && other.problem_kind() == Some(ProblemKind::NotFound) => {
+                return Box::pin(self.with_similar(other, Kind::Organization, org, org.as_str())).await;
+            }
+            Err(_) => return error,
+        };
         let names: Vec<&str> = items(&list).filter_map(|item| item.pointer("/metadata/name")?.as_str()).collect();
         let place = if kind.is_namespaced() { format!(" in the organization {org}") } else { String::new() };
         let word = kind.as_str().to_lowercase();

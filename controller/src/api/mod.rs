@@ -32,6 +32,7 @@ pub mod openapi;
 mod rate;
 mod routes;
 pub mod serve;
+mod stall;
 pub mod state;
 pub mod upkeep;
 mod usage;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::stall::{Stalling, watch_over};
 use super::state::{ApiState, Limits, Peer};
 
 /// Pause after a failed accept, such as for want of file descriptors.
@@ -88,13 +89,16 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY is not to be had");
     }
+    if let Err(error) = watch_over(&stream, limits.stall) {
+        tracing::debug!(%peer, %error, "a client that vanishes will be noticed late");
+    }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_buf_size(MAX_HEAD);
     let router = router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
         request
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(Stalling::new(stream, limits.stall)), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

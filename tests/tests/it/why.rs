@@ -63,7 +63,8 @@ async fn a_ready_app_is_proven_to_be_so_and_each_bad_release_is_told_apart() -> 
     assert!(why.log.is_some_and(|log| log.lines.iter().any(|line| line.contains("GET /healthz 500"))));
     told(&platform, "deaf", Case::PortClosed, &["connection refused on port 8080"]).await?;
     told(&platform, "huge", Case::NoNodeFits, &["memory is short: web wants 4096 GiB, the largest node has"]).await?;
-    told(&platform, "silent", Case::RegistryUnreachable, &["registry.invalid/shop:1"]).await?;
+    told(&platform, "silent", Case::RegistryUnreachable, &["registry.invalid/shop:1", "the registry registry.invalid did not answer"])
+        .await?;
 
     platform.deploy(&good("fine", "")).await?;
     let why = platform.why("fine").await?;

@@ -275,7 +275,8 @@ impl Harness {
             };
             super::router(state, shutdown.clone())
         };
-        let claim = LeaseClaim { name: CONTROLLER_LEASE, holder: "test", ..LeaseClaim::default() };
+        let ttl = std::time::Duration::from_secs(3600);
+        let claim = LeaseClaim { name: CONTROLLER_LEASE, holder: "test", ttl, ..LeaseClaim::default() };
         let epoch = backend.store.lease_acquire(&claim).await.expect("answers").epoch().expect("is free");
         let mut harness = Self {
             router,

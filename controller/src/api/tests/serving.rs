@@ -94,6 +94,42 @@ async fn shutdown_ends_idle_connections_at_once_and_cuts_the_rest() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_nothing_gives_its_connection_back() {
+    let limits = Limits { stall: Duration::from_millis(300), connections: 1, ..Limits::default() };
+    let server = Server::start(limits).await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut stuck = socket.connect(server.address).await.expect("connects");
+    // More answers than the kernel keeps for anybody. Whoever sends them all may find the connection closed already.
+    let request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    let asked = async {
+        for _ in 0..2000 {
+            stuck.write_all(request).await?;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("the requests are taken or refused");
+    // There is one connection, and it is not this one's before the other one has ended.
+    let head = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = tokio::time::timeout(Duration::from_secs(30), ask(server.address, head)).await.expect("the other one was cut off");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // A client that does read is not in a hurry: pauses shorter than the limit end nothing.
+    drop((asked, stuck));
+    let mut slow = TcpStream::connect(server.address).await.expect("connects");
+    slow.write_all(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("writes");
+    let (mut got, mut piece) = (0, vec![0; 64 * 1024]);
+    loop {
+        match tokio::time::timeout(Duration::from_secs(30), slow.read(&mut piece)).await.expect("goes on").expect("is not cut off") {
+            0 => break,
+            length => got += length,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(got > 100_000, "{got}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn metrics_have_route_templates_and_no_names() {
     let server = Server::start(Limits::default()).await;
     let close = format!("Host: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n", server.root);

@@ -108,6 +108,7 @@ mod tests {
             EngineError::NotManager { .. } => "NotManager",
             EngineError::NotLeading { .. } => "NotLeading",
             EngineError::Unreachable { .. } => "Unreachable",
+            EngineError::RegistrySilent { .. } => "RegistrySilent",
             EngineError::Other { .. } => "Other",
         }
     }

@@ -78,8 +78,19 @@ calls! {
 }
 
 /// Every value of the label `result`, `ok` first.
-const RESULTS: [&str; 10] =
-    ["ok", "not_found", "out_of_sequence", "name_taken", "in_use", "invalid", "not_manager", "unreachable", "denied", "other"];
+const RESULTS: [&str; 11] = [
+    "ok",
+    "not_found",
+    "out_of_sequence",
+    "name_taken",
+    "in_use",
+    "invalid",
+    "not_manager",
+    "not_leading",
+    "unreachable",
+    "denied",
+    "other",
+];
 
 fn result_of<T>(result: &EngineResult<T>) -> &'static str {
     match result {
@@ -90,7 +101,7 @@ fn result_of<T>(result: &EngineResult<T>) -> &'static str {
         Err(EngineError::InUse { .. }) => "in_use",
         Err(EngineError::Invalid { .. }) => "invalid",
         Err(EngineError::NotManager { .. }) => "not_manager",
-        Err(EngineError::Unreachable { .. }) => "unreachable",
+        Err(EngineError::Unreachable { .. } | EngineError::RegistrySilent { .. }) => "unreachable",
         Err(EngineError::NotLeading { .. }) => "not_leading",
         Err(EngineError::Denied { .. }) => "denied",
         Err(EngineError::Other { .. }) => "other",

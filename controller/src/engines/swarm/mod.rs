@@ -95,6 +95,16 @@ pub enum EngineError {
         /// What went wrong.
         message: String,
     },
+    /// The engine answered, but the registry of an image did not answer the engine.
+    #[error("the registry {registry} did not answer the engine, which asked for {image}: {message}")]
+    RegistrySilent {
+        /// Host of the registry.
+        registry: String,
+        /// The image.
+        image: String,
+        /// What went wrong.
+        message: String,
+    },
     /// Any other answer.
     #[error("the engine answered {status} to {what}: {message}")]
     Other {

@@ -20,7 +20,7 @@ pub(super) fn summary(facts: &Facts<'_>, case: Case, chain: &[Link]) -> String {
         Case::RollingOut => format!("a rollout of {name} is under way: {text}"),
         Case::ImageMissing => format!("the image {} cannot be found: {text}", facts.spec.image),
         Case::RegistryRefuses => format!("the registry does not give out the image {}: {text}", facts.spec.image),
-        Case::RegistryUnreachable => format!("the registry of the image {} does not answer: {text}", facts.spec.image),
+        Case::RegistryUnreachable => format!("the image {} cannot be fetched: {text}", facts.spec.image),
         Case::Crash => format!("{who} ends instead of running: {text}"),
         Case::OutOfMemory => format!("{who} uses more memory than it may: {text}"),
         Case::HealthCheck => format!("{who} runs, but fails its health check: {text}"),
@@ -144,7 +144,7 @@ pub(super) fn next(facts: &Facts<'_>, case: Case) -> Vec<Advice> {
             advice.run("then try again", "retry app/{}");
         }
         Case::RegistryUnreachable => {
-            advice.say("see whether the nodes reach the registry (name, proxy, firewall); it is tried again by itself until the deadline");
+            advice.say("see whether the registry is up and the nodes reach it (its name in the image, DNS, proxy, firewall)");
             advice.run("after that, try again", "retry app/{}");
         }
         Case::Crash => {

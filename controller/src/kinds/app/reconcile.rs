@@ -367,8 +367,10 @@ impl AppReconciler {
             self.event(desired, EventType::Warning, &reason.to_string(), format!("generation {} failed: {message}", desired.generation));
             return Ok(None);
         }
-        if is_image {
-            let cause = Cause { reason: Reason::RegistryUnreachable, message: error.to_string() };
+        // An engine that does not answer says nothing about a registry.
+        if is_image && !matches!(error, EngineError::Unreachable { .. }) {
+            let message = format!("{error}; it is asked again until the rollout's deadline");
+            let cause = Cause { reason: Reason::RegistryUnreachable, message };
             self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).insert(desired.owner.uid, cause);
         }
         let class = engine_class(&error);
@@ -392,6 +394,7 @@ fn engine_class(error: &EngineError) -> Class {
         | EngineError::NotManager { .. }
         | EngineError::NotLeading { .. }
         | EngineError::Unreachable { .. }
+        | EngineError::RegistrySilent { .. }
         | EngineError::Other { .. } => Class::Transient,
     }
 }

@@ -47,7 +47,8 @@ impl DockerSwarm {
                 (RegistryAnswer::Denied(message), None) => Err(EngineError::Denied { what: format!("image {image}"), message }),
                 (RegistryAnswer::Refused(said), None) => Err(missing(&format!(" (the registry says: {said})"))),
                 (RegistryAnswer::Silent(message), None) => {
-                    Err(EngineError::Unreachable { what: format!("registry of image {image}"), message })
+                    let registry = registry_of(image.repository()).to_owned();
+                    Err(EngineError::RegistrySilent { registry, image: image.to_string(), message })
                 }
             },
         }
@@ -126,6 +127,14 @@ fn pinned(image: &ImageRef, digest: &str) -> EngineResult<ImageResolution> {
     }
 }
 
+/// The host that a repository lives on; names without one are Docker Hub's.
+fn registry_of(repository: &str) -> &str {
+    match repository.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    }
+}
+
 /// The short form in which the engine writes Docker Hub's names.
 fn familiar(repository: &str) -> &str {
     let path = ["docker.io/", "index.docker.io/"].iter().find_map(|host| repository.strip_prefix(host));
@@ -183,6 +192,19 @@ mod tests {
         ];
         for error in silent {
             assert!(matches!(registry_error(error.clone()), Ok(RegistryAnswer::Silent(_))), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_named_by_its_host() {
+        for (image, registry) in [
+            ("registry.example:5000/shop:1", "registry.example:5000"),
+            ("localhost/shop", "localhost"),
+            ("acme/shop:1", "docker.io"),
+            ("nginx", "docker.io"),
+        ] {
+            let image: ImageRef = image.parse().expect(image);
+            assert_eq!(registry_of(image.repository()), registry, "{image}");
         }
     }
 
