@@ -95,6 +95,8 @@ pub enum Reason {
     Valid,
     /// An object that is not ours has the name that we need.
     NameTaken,
+    /// The engine runs a newer generation of the app than the database knows: it was set back. Nothing is removed.
+    StoreBehindCluster,
     /// A service that a process is to take over is not what the process says, or is somebody's.
     AdoptionRefused,
     /// The default domain, or another setting that this object needs, is missing.

@@ -36,6 +36,37 @@ impl Database {
         Ok(database)
     }
 
+    /// Takes the database away from everybody, or gives it back.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn allow(&self, connections: bool) -> Result<()> {
+        self.maintain(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS {connections}", self.name)).await?;
+        let cut = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'", self.name);
+        if connections { Ok(()) } else { self.maintain(&cut).await }
+    }
+
+    /// Keeps the database as it is now; nobody may use it meanwhile.
+    ///
+    /// # Errors
+    /// When somebody does.
+    pub async fn keep(&self) -> Result<()> {
+        self.maintain(&format!("CREATE DATABASE {0}_kept TEMPLATE {0}", self.name)).await
+    }
+
+    /// Sets the database back to when it was kept.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub async fn set_back(&self) -> Result<()> {
+        self.maintain(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        self.maintain(&format!("ALTER DATABASE {0}_kept RENAME TO {0}", self.name)).await
+    }
+
+    async fn maintain(&self, sql: &str) -> Result<()> {
+        run(&self.folder, "psql", &["-d", "postgres", "-AtXv", "ON_ERROR_STOP=1", "-c", sql]).await.map(drop)
+    }
+
     /// Runs a program of PostgreSQL's on this database, whatever database `args` name.
     pub(crate) async fn program(&self, program: &str, args: &[&str]) -> Result<String> {
         let args: Vec<&str> = args.iter().map(|arg| if *arg == "skyswarm" { self.name.as_str() } else { arg }).collect();
@@ -220,6 +251,16 @@ impl Controller {
             Some(child) => child.try_wait()?.is_some(),
             None => true,
         })
+    }
+
+    /// Kills its proxy without warning.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_traefik(&self) -> Result<()> {
+        let all = traefiks_of(&self.data_dir);
+        ensure!(!all.is_empty(), "no proxy runs");
+        all.iter().try_for_each(|pid| kill9(pid))
     }
 
     /// A file beside its data folder.

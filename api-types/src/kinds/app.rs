@@ -312,6 +312,12 @@ pub struct AppStatus {
     /// Addresses at which the app answers.
     #[serde(default)]
     pub urls: Vec<String>,
+    /// The generation that the engine runs, when it is newer than any that the database knows. The next change gets a higher one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_generation: Option<i64>,
+    /// With it: the newest version of a secret that the engine has. The next one gets a higher one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_secret_version: Option<i64>,
 }
 
 /// A generation that answers now.

@@ -21,6 +21,8 @@ pub trait Insight: Send + Sync + 'static {
     async fn glance_not_ready(&self, org: Option<&OrgName>, limit: i64) -> Read<Vec<AppLine>>;
     /// The oldest change that no controller has looked at.
     async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Read<Option<Unreconciled>>;
+    /// Apps that the engine is ahead of: how many, and one of them.
+    async fn glance_behind(&self, org: Option<&OrgName>) -> Read<Option<(i64, String)>>;
     /// Generations that failed since a time.
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64>;
     /// Older changes of other apps that no controller has looked at.
@@ -42,6 +44,9 @@ impl Insight for Store {
     }
     async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Read<Option<Unreconciled>> {
         Store::glance_unreconciled(self, org).await
+    }
+    async fn glance_behind(&self, org: Option<&OrgName>) -> Read<Option<(i64, String)>> {
+        Store::glance_behind(self, org).await
     }
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
         Store::glance_failures(self, org, since).await

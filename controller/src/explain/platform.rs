@@ -56,6 +56,14 @@ pub fn problems_of_a_tenant(processes: &[ServerProcess], oldest: Option<&Unrecon
     found
 }
 
+/// The database was set back, as by a restored backup: how many apps show it, and one of them.
+pub fn behind(count: i64, first: &str) -> String {
+    format!(
+        "StoreBehindCluster: the engine runs newer generations of {count} app(s) than the database knows, such as {first}: the database was set \
+         back. Nothing of them is removed or replaced; apply each of them again, as it is wanted now"
+    )
+}
+
 /// What is wrong with the controllers as a whole. `None` when one leads and reports.
 pub fn controllers(processes: &[ServerProcess], now: DateTime<Utc>) -> Option<String> {
     let controllers = || processes.iter().filter(|process| process.has_role("controller"));

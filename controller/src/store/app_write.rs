@@ -113,7 +113,8 @@ impl<'a> NewGeneration<'a> {
             return row.await.map_err(StoreError::on(what));
         }
         let sql = concat!(
-            "UPDATE apps SET spec = $2, secret_versions = $3, labels = $4, restarts = $5, adopted = $6, generation = generation + 1, \
+            "UPDATE apps SET spec = $2, secret_versions = $3, labels = $4, restarts = $5, adopted = $6, \
+             generation = GREATEST(generation, COALESCE((status ->> 'clusterGeneration')::bigint, 0)) + 1, \
              desired_version = desired_version + 1, resource_version = nextval('resource_version') WHERE uid = $1 RETURNING ",
             app_columns!()
         );

@@ -112,7 +112,8 @@ impl Store {
     pub async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Result<Option<Unreconciled>, StoreError> {
         let what = "looking for the oldest change";
         let sql = "SELECT a.org, a.name, a.generation, a.observed_generation, r.created_at AS since FROM apps a \
-                   JOIN revisions r ON r.app_uid = a.uid AND r.generation = a.observed_generation + 1 \
+                   JOIN revisions r ON r.app_uid = a.uid AND r.generation = \
+                     (SELECT min(n.generation) FROM revisions n WHERE n.app_uid = a.uid AND n.generation > a.observed_generation) \
                    WHERE a.generation > a.observed_generation AND ($1::text IS NULL OR a.org = $1) ORDER BY r.created_at, a.org, a.name LIMIT 1";
         bounded(what, async {
             let row: Option<UnreconciledRow> =
@@ -135,10 +136,26 @@ impl Store {
     pub async fn glance_ahead(&self, uid: Uuid) -> Result<i64, StoreError> {
         let what = "looking for older changes";
         let sql = "SELECT count(DISTINCT a.uid) FROM apps a \
-                   JOIN revisions r ON r.app_uid = a.uid AND r.generation = a.observed_generation + 1 \
+                   JOIN revisions r ON r.app_uid = a.uid AND r.generation = \
+                     (SELECT min(n.generation) FROM revisions n WHERE n.app_uid = a.uid AND n.generation > a.observed_generation) \
                    WHERE a.generation > a.observed_generation AND a.uid <> $1 AND r.created_at < \
                    (SELECT o.created_at FROM revisions o JOIN apps b ON b.uid = o.app_uid AND b.generation = o.generation WHERE b.uid = $1)";
         bounded(what, async { sqlx::query_scalar(sql).bind(uid).fetch_one(self.pool()).await.map_err(StoreError::on(what)) }).await
+    }
+
+    /// Apps of which the engine runs a generation that the database does not know: how many, and one of them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn glance_behind(&self, org: Option<&OrgName>) -> Result<Option<(i64, String)>, StoreError> {
+        let what = "looking for apps that the engine is ahead of";
+        let sql = "SELECT count(*), min(org || '/' || name) FROM apps WHERE status ? 'clusterGeneration' AND ($1::text IS NULL OR org = $1)";
+        bounded(what, async {
+            let row: (i64, Option<String>) =
+                sqlx::query_as(sql).bind(org.map(OrgName::as_str)).fetch_one(self.pool()).await.map_err(StoreError::on(what))?;
+            Ok(row.1.map(|first| (row.0, first)))
+        })
+        .await
     }
 
     /// Generations that failed since a time.

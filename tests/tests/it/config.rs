@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lab::load::Load;
 use lab::platform::{IMAGE, Platform};
 
 fn with_secret(value: &str) -> String {
@@ -85,5 +86,40 @@ async fn domains_come_move_and_go() -> anyhow::Result<()> {
     platform.put_app(&with_domains("two", "")).await?;
     let gone = platform.until_status(host, 404, Duration::from_secs(30)).await?;
     println!("a removed domain is gone after {gone:?}");
+    Ok(())
+}
+
+/// Case 20 of the faults that the platform is proven against; that no value stands anywhere in clear is proven above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_20_a_secret_is_changed_under_load_and_the_old_one_goes_only_after_the_rollout() -> anyhow::Result<()> {
+    let platform = Platform::start().await?;
+    let host = "shop-default.apps.localhost";
+    let manifest = |value: &str| with_secret(value).replace("port: 8080", "port: 8080, replicas: 2, health: {path: /healthz}");
+    platform.deploy(&manifest("canary-one")).await?;
+    let (_, old) = platform.get(host, "/secret/STRIPE_KEY").await?;
+    let first = platform.dockerd.secret_names().await?;
+    let old_services = platform.dockerd.service_names().await?;
+    let load = Load::start(host, 50);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    platform.put_app(&manifest("canary-two-longer")).await?;
+    // As long as a task of the old release may start, its secret is there.
+    let begun = Instant::now();
+    loop {
+        let services = platform.dockerd.service_names().await?;
+        let secrets = platform.dockerd.secret_names().await?;
+        if secrets.is_disjoint(&first) {
+            assert!(services.is_disjoint(&old_services), "the old secret is gone, and its service is not: {services:?}");
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(90), "the old secret is still there: {secrets:?}\n{}", platform.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    platform.until_ready("shop").await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    println!("{} requests, none failed", load.stop(50).await?);
+    for _ in 0..20 {
+        let (status, now) = platform.get(host, "/secret/STRIPE_KEY").await?;
+        assert!(status == 200 && now != old, "a task has the old value: {status} {now}");
+    }
     Ok(())
 }

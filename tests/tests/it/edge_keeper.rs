@@ -124,3 +124,32 @@ async fn a_killed_keeper_is_started_again_and_the_proxy_with_it() -> anyhow::Res
     assert_eq!(platform.keepers().len(), 1);
     Ok(())
 }
+
+/// Case 15 of the faults that the platform is proven against, on real parts: the proxy goes on, and even begins anew, without the database
+/// and without the server. That the provider never answers with an empty document, and that revisions only grow, is proven in `edge/`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_15_the_edge_serves_without_the_database_and_from_its_last_known_state() -> anyhow::Result<()> {
+    let platform = Platform::start_apart().await?;
+    let mut controller = platform.controller(1, &platform.dockerd.host())?;
+    controller.start(&[]).await?;
+    platform.deploy(&app("shop", "{}")).await?;
+    platform.until_done("shop").await?;
+    let database = platform.database.as_ref().ok_or_else(|| anyhow::anyhow!("no database"))?;
+    let load = lab::load::Load::start(HOST, 40);
+    database.allow(false).await?;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    println!("{} requests without a database, none failed", load.stop(100).await?);
+    anyhow::ensure!(!controller.health().await?.ok, "it cannot be ready without a database");
+    controller.kill_traefik()?;
+    println!("the proxy, begun anew, serves after {:?}", platform.until_status(HOST, 200, Duration::from_secs(30)).await?);
+    // Neither server nor database: what is left is the file.
+    controller.kill().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    controller.kill_traefik()?;
+    println!("from the file it serves after {:?}", platform.until_status(HOST, 200, Duration::from_secs(30)).await?);
+    database.allow(true).await?;
+    controller.start(&[]).await?;
+    platform.deploy(&app("shop", "{maintenance: {enabled: true}}")).await?;
+    platform.until_status(HOST, 503, Duration::from_secs(30)).await?;
+    Ok(())
+}

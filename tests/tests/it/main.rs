@@ -4,6 +4,7 @@
 
 mod adopt;
 mod api_docs;
+mod behind;
 mod bench;
 mod cli;
 mod cli_ends;

@@ -59,8 +59,9 @@ async fn the_proxy_is_killed_during_a_rollout() -> anyhow::Result<()> {
     serves(&platform, 2).await
 }
 
+/// Case 17 of the faults that the platform is proven against.
 #[tokio::test]
-async fn the_engine_is_killed_during_a_rollout() -> anyhow::Result<()> {
+async fn case_17_the_engine_is_killed_during_a_rollout_and_nobody_says_ready_while_nothing_answers() -> anyhow::Result<()> {
     let mut platform = Platform::start().await?;
     platform.deploy(&manifest(1)).await?;
     platform.apply(&manifest(2)).await?;
@@ -85,4 +86,31 @@ async fn the_engine_is_killed_during_a_rollout() -> anyhow::Result<()> {
     }
     println!("ready {:?} after the engine was killed", begun.elapsed());
     serves(&platform, 2).await
+}
+
+/// Case 8 of the faults that the platform is proven against: the notification of a change is lost with the connection that would have
+/// brought it. No periodic resync helps here: it is made to come in an hour.
+#[tokio::test]
+async fn case_8_no_change_is_lost_with_the_listener_or_the_database() -> anyhow::Result<()> {
+    let platform = Platform::start().await?;
+    platform.put_setting("controller.resync_interval", serde_json::json!("1h")).await?;
+    platform.deploy(&manifest(11)).await?;
+    let listeners = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ILIKE 'listen%'";
+    for version in [12, 13] {
+        // All that listen are cut right before the change is committed, so nobody hears of it.
+        let cut: u32 = platform.sql(listeners).await?.trim().parse()?;
+        platform.put_app(&manifest(version)).await?;
+        let begun = Instant::now();
+        serves(&platform, version).await?;
+        println!("{cut} listeners were cut; the change was done {:?} later", begun.elapsed());
+        assert!(cut > 0, "nobody listened");
+    }
+    platform.put_app(&manifest(14)).await?;
+    platform.kill_postgres().await?;
+    let begun = Instant::now();
+    serves(&platform, 14).await?;
+    println!("the change was done {:?} after the database was killed", begun.elapsed());
+    let log = std::fs::read_to_string(platform.data_dir.with_extension("log"))?;
+    assert!(!log.contains("panicked"), "{log}");
+    Ok(())
 }

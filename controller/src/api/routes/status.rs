@@ -38,11 +38,13 @@ async fn status(caller: Caller) -> ApiResult<Json<PlatformStatus>> {
     let org = org.as_ref();
     let processes = backend.heartbeat_list().await?;
     let oldest_unreconciled = backend.glance_unreconciled(org).await?;
-    let problems = match org {
+    let behind = backend.glance_behind(org).await?.map(|(count, first)| platform::behind(count, &first));
+    let mut problems = match org {
         None => platform::problems(&processes, oldest_unreconciled.as_ref(), time),
         // Hosts and other organisations' apps are not a tenant's business; whether anybody works is.
         Some(_) => platform::problems_of_a_tenant(&processes, oldest_unreconciled.as_ref(), time),
     };
+    problems.extend(behind);
     Ok(Json(PlatformStatus {
         healthy: problems.is_empty(),
         problems,

@@ -237,6 +237,9 @@ impl crate::api::insight::Insight for Faulty {
     async fn glance_unreconciled(&self, org: Option<&OrgName>) -> Read<Option<api_types::platform::Unreconciled>> {
         self.store.glance_unreconciled(org).await
     }
+    async fn glance_behind(&self, org: Option<&OrgName>) -> Read<Option<(i64, String)>> {
+        self.store.glance_behind(org).await
+    }
     async fn glance_failures(&self, org: Option<&OrgName>, since: DateTime<Utc>) -> Read<i64> {
         self.store.glance_failures(org, since).await
     }

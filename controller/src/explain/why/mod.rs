@@ -108,7 +108,7 @@ pub fn case_of(reason: Reason) -> Option<Case> {
         Reason::AddressPoolExhausted => Case::AddressPoolExhausted,
         Reason::NameTaken => Case::NameTaken,
         Reason::EngineRefused => Case::EngineRefused,
-        Reason::AdoptionRefused => Case::Other,
+        Reason::AdoptionRefused | Reason::StoreBehindCluster => Case::Other,
         Reason::EngineUnreachable => Case::EngineUnreachable,
         Reason::EdgeUnreachable => Case::EdgeUnreachable,
         Reason::RouteRejected | Reason::RoutePending | Reason::ProbeFailed | Reason::NoBackends => Case::DomainNotRouted,

@@ -130,6 +130,8 @@ pub struct Model {
     pub paused: Option<PauseState>,
     /// What somebody changed and is to be left so, in words; whoever found it sets it.
     pub held: Option<String>,
+    /// The newest generation whose service the engine has, when the database knows none so new.
+    pub behind: Option<i64>,
     /// Whether everything that planning needs was read.
     pub known: bool,
     /// Whether the newest generation's image is resolved.
@@ -165,6 +167,7 @@ impl Model {
         let mut model = Self {
             paused: Some(desired.pause.state(now)).filter(|pause| pause.paused),
             held: None,
+            behind: newest_on_engine(desired, observed).filter(|found| *found > desired.generation),
             known: [
                 observed.services.is_unknown(),
                 observed.tasks.is_unknown(),
@@ -228,6 +231,12 @@ impl Model {
             EdgeModel::Unknown | EdgeModel::Absent => false,
         }
     }
+}
+
+/// The newest generation that made a service of the app's. No generation is ever on the engine before it is in the database.
+fn newest_on_engine(desired: &Desired, observed: &Observed) -> Option<i64> {
+    let services = observed.services.known().into_iter().flatten().filter(|service| desired.owner.owns(&service.spec.labels));
+    services.filter_map(|service| service.spec.labels.get(labels::GENERATION)?.parse().ok()).max()
 }
 
 /// The first foreign object that stands where one of ours belongs.

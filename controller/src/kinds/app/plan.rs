@@ -129,6 +129,8 @@ pub enum Gate {
     EngineUnknown,
     /// A foreign object has a name that we need.
     NameTaken { what: String },
+    /// The engine has a newer generation than the database, which was set back: what runs is left as it is.
+    StoreBehind { known: i64, found: i64 },
     /// A service that is to be taken over is not what the process says.
     AdoptionRefused { process: ProcessName, service: String, why: String },
     /// Tasks of the target have to become ready.
@@ -154,6 +156,11 @@ impl fmt::Display for Gate {
             Self::Held { what } => write!(f, "waiting for another spec: spec.driftPolicy holds what was changed by hand ({what})"),
             Self::EngineUnknown => f.write_str("waiting for the engine to answer"),
             Self::NameTaken { what } => write!(f, "{what} exists and is not ours; rename or remove it"),
+            Self::StoreBehind { known, found } => write!(
+                f,
+                "the engine runs generation {found}, and the database knows none after {known}: it was set back, so nothing is removed or \
+                 replaced; apply the app again to go on from what you apply"
+            ),
             Self::AdoptionRefused { process, service, why } => {
                 write!(f, "service {service} is not taken over as {process}: {why}; make both the same, or remove \"adopt\"")
             }
@@ -225,6 +232,9 @@ fn next_unpaused(desired: &Desired, model: &Model) -> Next {
     if desired.deleting {
         return next_of_delete(model);
     }
+    if let Some(found) = model.behind {
+        return next_of_behind(desired, model, found);
+    }
     if let Some(what) = &model.name_taken {
         return Next::Wait(Gate::NameTaken { what: what.clone() });
     }
@@ -260,6 +270,23 @@ fn next_unpaused(desired: &Desired, model: &Model) -> Next {
     match waiting {
         Some(gate) => Next::Wait(gate),
         None => next_of_cleanup(desired, model),
+    }
+}
+
+/// The database was set back: what runs goes on, and goes on being reached, until somebody says what is wanted.
+fn next_of_behind(desired: &Desired, model: &Model, found: i64) -> Next {
+    let routed = desired.target.spec.routed_process().map(|(process, ..)| process);
+    let releases: Vec<String> = model
+        .services
+        .iter()
+        .filter(|((process, _), service)| Some(process) == routed && service.replicas > 0)
+        .map(|((_, release), _)| release.clone())
+        .collect();
+    match desired.route(releases.clone()) {
+        Some(route) if !releases.is_empty() && model.route.as_ref() != Some(&route) => {
+            Next::Act(Step::PublishRoute { route: Box::new(route), previous_too: releases.len() > 1 })
+        }
+        _ => Next::Wait(Gate::StoreBehind { known: desired.generation, found }),
     }
 }
 

@@ -359,7 +359,7 @@ impl AppReconciler {
             }
             // Whatever changes wakes us; the ledger says when the held change was last seen.
             Gate::Held { .. } => Outcome::requeue(Duration::from_secs(60)),
-            Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } => Outcome::requeue(Duration::from_secs(10)),
+            Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::StoreBehind { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
                 let window = look.desired.target.spec.rollout.health_window.get();

@@ -83,6 +83,7 @@ impl Model {
         match gate {
             Gate::Paused { .. } => self.paused = None,
             Gate::Held { .. } | Gate::EngineUnknown | Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::Failed => {}
+            Gate::StoreBehind { .. } => {}
             Gate::TasksReady { .. } => {
                 for service in self.services.values_mut() {
                     service.ready = service.replicas;

@@ -88,7 +88,14 @@ pub fn status(inputs: &Inputs<'_>) -> AppStatus {
         image: desired.target.image.clone(),
         processes: processes(inputs),
         urls: urls(inputs),
+        cluster_generation: inputs.model.behind,
+        cluster_secret_version: inputs.model.behind.and(newest_secret(inputs.model)),
     }
+}
+
+/// The newest version of a secret of the app's that the engine has.
+fn newest_secret(model: &Model) -> Option<i64> {
+    model.secrets.keys().filter_map(|name| name.rsplit_once("-s")?.1.parse().ok()).max()
 }
 
 fn drifted(inputs: &Inputs<'_>) -> Said {
@@ -135,6 +142,10 @@ fn ready(inputs: &Inputs<'_>, causes: &Causes) -> Said {
                 say(False, Reason::Deleting, format!("the app is being deleted{waits}"))
             }
         };
+    }
+    if let Some(found) = model.behind.filter(|_| model.known) {
+        let gate = Gate::StoreBehind { known: desired.generation, found };
+        return say(Unknown, Reason::StoreBehindCluster, gate.to_string());
     }
     let verdict = &inputs.judgement.verdict;
     if verdict.phase == VerdictPhase::Failed {
@@ -185,6 +196,9 @@ fn progressing(inputs: &Inputs<'_>) -> Said {
     if inputs.desired.deleting {
         let what = inputs.plan.gate().map_or_else(|| "removing what belongs to the app".to_owned(), ToString::to_string);
         return say(True, Reason::Deleting, what);
+    }
+    if let Some(gate @ Gate::StoreBehind { .. }) = inputs.plan.gate() {
+        return say(False, Reason::StoreBehindCluster, gate.to_string());
     }
     let verdict = &inputs.judgement.verdict;
     let failed = verdict.phase == VerdictPhase::Failed;

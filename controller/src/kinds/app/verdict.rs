@@ -45,7 +45,8 @@ pub fn judge(look: &Look<'_>, before: Option<RolloutStatus>, now: DateTime<Utc>)
     let rollout = advance(desired, model, before.filter(|rollout| rollout.generation == desired.generation), observed, now);
     let keep = |verdict: &Verdict| Judgement { verdict: verdict.clone(), rollout };
     let decided = matches!(desired.verdict.phase, VerdictPhase::Ready) || desired.deleting || desired.is_reverting();
-    if decided || !model.known {
+    // Of a generation that the engine has left behind nothing can be said.
+    if decided || !model.known || model.behind.is_some() {
         return keep(&desired.verdict);
     }
     let give = |phase| Judgement { verdict: Verdict { phase, reason: None, cause: None, message: None, time: now }, rollout };

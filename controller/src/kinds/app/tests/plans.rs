@@ -359,3 +359,25 @@ fn a_pause_holds_back_every_act_and_the_plan_shows_what_waits_for_its_end() {
     paused(&mut deleting, 0, 60);
     assert_eq!(deleting.plan().next(), Some(&Step::WithdrawRoute));
 }
+
+#[test]
+fn a_database_that_was_set_back_removes_nothing_until_the_app_is_changed() {
+    let mut world = World::of(web(2)).resolved().then(spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080}}}))).resolved();
+    world = world.verdict(VerdictPhase::Ready).running();
+    let route = world.observed.route.clone();
+    // The rows are those of generation 1, and the engine has the second one only.
+    let set_back = |world: &mut World| {
+        world.record.generation = 1;
+        world.newest = world.proven.take().expect("was proven");
+    };
+    set_back(&mut world);
+    world.observed.route = Fact::Absent;
+    let plan = world.plan();
+    let only_route = matches!(plan.steps.as_slice(), [planned] if matches!(planned.step, Step::PublishRoute { .. }));
+    assert!(only_route, "{}", lines(&plan));
+    world.observed.route = route;
+    assert!(world.plan().steps.is_empty(), "{}", lines(&world.plan()));
+    assert!(matches!(world.plan().gate(), Some(Gate::StoreBehind { known: 1, found: 2 })), "{:?}", world.plan().gate());
+    // A deletion was asked for afterwards, and is done.
+    assert!(!world.deleting().plan().is_empty());
+}
