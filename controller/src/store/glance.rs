@@ -149,7 +149,8 @@ impl Store {
     /// See [`StoreError`].
     pub async fn glance_behind(&self, org: Option<&OrgName>) -> Result<Option<(i64, String)>, StoreError> {
         let what = "looking for apps that the engine is ahead of";
-        let sql = "SELECT count(*), min(org || '/' || name) FROM apps WHERE status ? 'clusterGeneration' AND ($1::text IS NULL OR org = $1)";
+        let sql =
+            "SELECT count(*), min(org || '/' || name) FROM apps WHERE status ? 'clusterGeneration' AND ($1::text IS NULL OR org = $1)";
         bounded(what, async {
             let row: (i64, Option<String>) =
                 sqlx::query_as(sql).bind(org.map(OrgName::as_str)).fetch_one(self.pool()).await.map_err(StoreError::on(what))?;

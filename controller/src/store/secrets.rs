@@ -288,10 +288,12 @@ impl Apply<'_> {
 
 /// Last secret version that was given out for an app; 0 for a new one.
 async fn secret_counter(tx: &mut PgConnection, uid: Uuid) -> Result<i64, StoreError> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT GREATEST(secret_counter, COALESCE((status ->> 'clusterSecretVersion')::bigint, 0)) FROM apps WHERE uid = $1")
-        .bind(uid)
-        .fetch_optional(tx)
-        .await
-        .map_err(StoreError::on("reading an app's secret counter"))?;
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT GREATEST(secret_counter, COALESCE((status ->> 'clusterSecretVersion')::bigint, 0)) FROM apps WHERE uid = $1",
+    )
+    .bind(uid)
+    .fetch_optional(tx)
+    .await
+    .map_err(StoreError::on("reading an app's secret counter"))?;
     Ok(found.unwrap_or(0))
 }

@@ -19,7 +19,13 @@ fn manifest(name: &str, version: u32) -> String {
 }
 
 async fn ours(platform: &Platform) -> Result<BTreeSet<String>> {
-    Ok(platform.dockerd.everything().await?.into_iter().filter(|what| ["shop-", "late-", "quiet-"].iter().any(|name| what.contains(name))).collect())
+    Ok(platform
+        .dockerd
+        .everything()
+        .await?
+        .into_iter()
+        .filter(|what| ["shop-", "late-", "quiet-"].iter().any(|name| what.contains(name)))
+        .collect())
 }
 
 async fn answers(platform: &Platform, version: &str) -> Result<()> {
@@ -69,7 +75,9 @@ async fn case_10_a_database_that_was_set_back_deletes_nothing_says_so_and_takes_
     controller.start(&[]).await?;
     controller.until(Leading, SOON).await?;
     platform
-        .until("shop", SOON, "said to be behind", |app| says(app, ConditionType::Ready, ConditionStatus::Unknown, Reason::StoreBehindCluster))
+        .until("shop", SOON, "said to be behind", |app| {
+            says(app, ConditionType::Ready, ConditionStatus::Unknown, Reason::StoreBehindCluster)
+        })
         .await?;
     // What runs is reached, although the database's route is of a release that is gone.
     answers(&platform, "202").await?;

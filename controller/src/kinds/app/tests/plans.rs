@@ -362,7 +362,8 @@ fn a_pause_holds_back_every_act_and_the_plan_shows_what_waits_for_its_end() {
 
 #[test]
 fn a_database_that_was_set_back_removes_nothing_until_the_app_is_changed() {
-    let mut world = World::of(web(2)).resolved().then(spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080}}}))).resolved();
+    let mut world =
+        World::of(web(2)).resolved().then(spec(json!({"image": "acme/shop:2", "processes": {"web": {"port": 8080}}}))).resolved();
     world = world.verdict(VerdictPhase::Ready).running();
     let route = world.observed.route.clone();
     // The rows are those of generation 1, and the engine has the second one only.
