@@ -213,6 +213,7 @@ impl Publisher {
                 wake = wake.min(self.read_at);
             }
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return,
                 changed = endpoints.changed() => {
                     if changed.is_err() {

@@ -88,6 +88,7 @@ impl<K> HintReceiver<K> {
         loop {
             let mut keys = Vec::new();
             tokio::select! {
+                biased;
                 count = self.keys.recv_many(&mut keys, BATCH), if !self.closed => self.closed = count == 0,
                 () = self.flags.raised.notified() => {}
             }

@@ -99,7 +99,10 @@ impl<R: Reconciler> Drive<R> {
         loop {
             self.start_what_is_due();
             let wake = self.wake_in();
+            // In a fixed order, so that a simulated run is the same twice. Runs come before hints: they are few and take time,
+            // while hints that wait are only merged.
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return self.drain().await,
                 changed = self.leadership.changed(), if !self.elector_gone => {
                     self.elector_gone = changed.is_err();
@@ -307,6 +310,7 @@ impl<R: Reconciler> Drive<R> {
                 return Drained::Clean;
             }
             tokio::select! {
+                biased;
                 (underway, ended) = self.runs.join() => self.run_ended(underway, ended),
                 _ = self.leadership.changed(), if !self.elector_gone => break true,
                 () = &mut limit => break false,

@@ -223,6 +223,7 @@ impl<S: LeaseStore> Elector<S> {
             }
             if now < next_renewal {
                 tokio::select! {
+                    biased;
                     () = sleep(next_renewal.min(valid_until).saturating_sub(now)) => continue,
                     () = shutdown.cancelled() => {
                         drop(stint);
@@ -279,6 +280,7 @@ impl<S: LeaseStore> Elector<S> {
 
     async fn pause(&self, time: Duration, shutdown: &CancellationToken) {
         tokio::select! {
+            biased;
             () = sleep(time) => {}
             () = shutdown.cancelled() => {}
         }
