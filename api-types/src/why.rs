@@ -43,6 +43,8 @@ pub enum Case {
     AddressPoolExhausted,
     /// An object of somebody else has a name that the app needs.
     NameTaken,
+    /// A service that the app is to take over is not as the app describes it.
+    AdoptionRefused,
     /// The engine refused what was asked of it.
     EngineRefused,
     /// The proxy does not send requests for the app's hosts to its tasks.
@@ -59,6 +61,8 @@ pub enum Case {
     EngineUnreachable,
     /// The proxy does not answer.
     EdgeUnreachable,
+    /// The database was set back, so that the engine is ahead of it.
+    StoreBehindCluster,
     /// No controller leads, so nothing is carried out.
     NoController,
     /// Somebody paused the app.
@@ -75,7 +79,7 @@ pub enum Case {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Ready,
         Self::RollingOut,
         Self::ImageMissing,
@@ -89,6 +93,7 @@ impl Case {
         Self::NoNodeFits,
         Self::AddressPoolExhausted,
         Self::NameTaken,
+        Self::AdoptionRefused,
         Self::EngineRefused,
         Self::DomainNotRouted,
         Self::DeadlineExceeded,
@@ -97,6 +102,7 @@ impl Case {
         Self::DatabaseUnreachable,
         Self::EngineUnreachable,
         Self::EdgeUnreachable,
+        Self::StoreBehindCluster,
         Self::NoController,
         Self::Paused,
         Self::DriftHeld,
@@ -121,6 +127,7 @@ impl Case {
             Self::NoNodeFits => "no-node-fits",
             Self::AddressPoolExhausted => "address-pool-exhausted",
             Self::NameTaken => "name-taken",
+            Self::AdoptionRefused => "adoption-refused",
             Self::EngineRefused => "engine-refused",
             Self::DomainNotRouted => "domain-not-routed",
             Self::DeadlineExceeded => "deadline-exceeded",
@@ -129,6 +136,7 @@ impl Case {
             Self::DatabaseUnreachable => "database-unreachable",
             Self::EngineUnreachable => "engine-unreachable",
             Self::EdgeUnreachable => "edge-unreachable",
+            Self::StoreBehindCluster => "store-behind-cluster",
             Self::NoController => "no-controller",
             Self::Paused => "paused",
             Self::DriftHeld => "drift-held",

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use api_types::api::PlanResponse;
-use lab::platform::{Output, Platform};
+use api_types::why::Case;
+use lab::platform::{IMAGE, Output, Platform};
 
 const HOST: &str = "shop-default.apps.localhost";
 const WEB: &str = "foreign-web";
@@ -167,6 +168,36 @@ async fn what_is_not_what_the_manifest_says_or_somebody_elses_is_not_taken_over(
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     anyhow::bail!("the change by hand was not put right: {}\n{}", platform.dockerd.spec_without_labels(WEB).await?, platform.log())
+}
+
+#[tokio::test]
+async fn a_service_that_was_changed_after_its_take_over_was_allowed_is_left_alone_and_why_says_so() -> anyhow::Result<()> {
+    let (platform, tasks) = planted().await?;
+    let manifest = drawn(&platform, &["service/foreign-web", "--app", "shop"]).await?;
+    // A pause holds the take-over until the service is another one.
+    platform.deploy(&format!(
+        "apiVersion: skyswarm.dev/v1\nkind: App\nmetadata: {{name: shop}}\nspec: {{image: {IMAGE}, processes: {{web: {{replicas: 0}}}}}}\n"
+    )).await?;
+    assert_eq!(platform.skyctl(&["pause", "app/shop", "--for", "10m", "--because", "a test"]).await?.code, 0);
+    let output = platform.skyctl_with(&["apply", "-f", "-", "--adopt"], &manifest).await?;
+    assert_eq!(output.code, 0, "{output:?}");
+    let scale = |replicas| {
+        platform.dockerd.edit_service(WEB, move |spec| {
+            spec.mode.as_mut().and_then(|mode| mode.replicated.as_mut()).expect("replicas").replicas = Some(replicas);
+        })
+    };
+    scale(3).await?;
+    let changed = platform.dockerd.foreign_objects().await?;
+    assert_eq!(platform.skyctl(&["resume", "app/shop"]).await?.code, 0);
+    let why = platform.until_why("shop", Case::AdoptionRefused, Duration::from_secs(30)).await?;
+    assert!(why.summary.contains("replicas is 3 there and 2 here") && !why.next.is_empty(), "{why:?}");
+    assert_eq!(platform.dockerd.foreign_objects().await?, changed, "the service was changed");
+    // As it was described, it is taken over after all.
+    scale(2).await?;
+    platform.until_ready("shop").await?;
+    let left = platform.dockerd.until_tasks(WEB, 2).await?;
+    assert!(left.iter().any(|task| tasks.contains_key(task.0)), "all tasks were restarted: {tasks:?}, {left:?}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use api_types::api::ControllerState::Leading;
+use api_types::why::Case;
 use api_types::{ConditionStatus, ConditionType, Reason};
 use lab::platform::{IMAGE, Platform, says};
 use lab::tap::Tap;
@@ -79,6 +80,8 @@ async fn case_10_a_database_that_was_set_back_deletes_nothing_says_so_and_takes_
             says(app, ConditionType::Ready, ConditionStatus::Unknown, Reason::StoreBehindCluster)
         })
         .await?;
+    let why = platform.why("shop").await?;
+    ensure!(why.case == Case::StoreBehindCluster && why.summary.contains("runs generation 2") && !why.next.is_empty(), "{why:?}");
     // What runs is reached, although the database's route is of a release that is gone.
     answers(&platform, "202").await?;
     // Several resyncs later nothing was written to the engine at all.

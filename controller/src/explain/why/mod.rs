@@ -108,7 +108,8 @@ pub fn case_of(reason: Reason) -> Option<Case> {
         Reason::AddressPoolExhausted => Case::AddressPoolExhausted,
         Reason::NameTaken => Case::NameTaken,
         Reason::EngineRefused => Case::EngineRefused,
-        Reason::AdoptionRefused | Reason::StoreBehindCluster => Case::Other,
+        Reason::AdoptionRefused => Case::AdoptionRefused,
+        Reason::StoreBehindCluster => Case::StoreBehindCluster,
         Reason::EngineUnreachable => Case::EngineUnreachable,
         Reason::EdgeUnreachable => Case::EdgeUnreachable,
         Reason::RouteRejected | Reason::RoutePending | Reason::ProbeFailed | Reason::NoBackends => Case::DomainNotRouted,
@@ -261,6 +262,11 @@ fn cause(facts: &Facts<'_>, ready: &Condition) -> (Case, Vec<Link>) {
     if let Some(paused) = pause.filter(|_| ready.reason == Reason::RollingOut) {
         chain.push(link(paused, None));
         return (Case::Paused, chain);
+    }
+    // Nothing of the rest is about the release that runs.
+    if ready.reason == Reason::StoreBehindCluster {
+        chain.extend(condition(all, ConditionType::Progressing).map(|told| link(told, None)));
+        return (Case::StoreBehindCluster, chain);
     }
     // The reason of `Ready` itself comes from the deepest cause, when it has a name of its own.
     let own = case_of(ready.reason).and_then(|case| Some((case, causes(all).find(|told| told.reason == ready.reason)?)));

@@ -29,6 +29,8 @@ pub(super) fn summary(facts: &Facts<'_>, case: Case, chain: &[Link]) -> String {
         Case::NoNodeFits => format!("no node can take a task: {text}{}", short_of(facts)),
         Case::AddressPoolExhausted => format!("the network of {name} gets no addresses: {text}"),
         Case::NameTaken => format!("somebody else's object is in the way: {text}"),
+        Case::AdoptionRefused => format!("{name} does not get the service that it is to take over: {text}"),
+        Case::StoreBehindCluster => format!("the engine has a newer {name} than the database: {text}"),
         Case::EngineRefused => format!("the engine refused a part of {name}: {text}"),
         Case::DomainNotRouted => format!("requests for {} do not reach {name}: {text}", hosts(facts)),
         Case::DeadlineExceeded => format!("the rollout made no progress in time, and nothing says why: {text}"),
@@ -173,6 +175,14 @@ pub(super) fn next(facts: &Facts<'_>, case: Case) -> Vec<Advice> {
             advice.say("or make the Swarm anew with a larger pool (docker swarm init --default-addr-pool): it cannot be changed later");
         }
         Case::NameTaken => advice.say("rename or remove that object on the engine; it is not ours, so it is not touched"),
+        Case::AdoptionRefused => {
+            advice.say("make the manifest say what the service is now; `skyctl adopt service/NAME` writes it from the service");
+            advice.say("or remove \"adopt\" from the process: the app then gets a service of its own");
+        }
+        Case::StoreBehindCluster => {
+            advice.say("see whether the database was restored from a backup; what is on the engine stays as it is meanwhile");
+            advice.say("then apply the app as it should be: a new revision is ahead of the engine's, and is rolled out");
+        }
         Case::EngineRefused => {
             advice.run("correct what the engine's words name, and apply; the events say what was asked", "events app/{}")
         }
