@@ -83,6 +83,13 @@ impl Platform {
         Self::start_as(dockerd, &docker_host, &["--edge-https", EDGE_HTTPS]).await
     }
 
+    /// As [`Self::start`], with a server that agents may join.
+    pub async fn start_with_agents() -> anyhow::Result<Self> {
+        let dockerd = Dockerd::start().await?;
+        let docker_host = dockerd.host();
+        Self::start_as(dockerd, &docker_host, &["--agent-listen", "127.0.0.1:7071"]).await
+    }
+
     /// As [`Self::start`], on an engine that others can join, with further arguments of the server.
     pub async fn start_cluster(arguments: &[&str]) -> anyhow::Result<Self> {
         let dockerd = crate::cluster::first().await?;

@@ -63,7 +63,7 @@ fn is_uuid(word: &str) -> bool {
 /// `2026-11-25`, `23:10`, `2026-11-25T23:10:00Z`.
 fn is_time(word: &str) -> bool {
     let date = |text: &str| text.len() == 10 && text.split('-').count() == 3 && text.split('-').all(digits);
-    let clock = |text: &str| text.len() >= 5 && text.trim_end_matches('Z').split([':', '.']).all(digits) && text.contains(':');
+    let clock = |text: &str| text.find(':') == Some(2) && text.len() >= 5 && text.trim_end_matches('Z').split([':', '.']).all(digits);
     date(word) || clock(word) || word.split_once('T').is_some_and(|(day, time)| date(day) && clock(time))
 }
 
@@ -73,7 +73,7 @@ fn is_figure(word: &str) -> bool {
 }
 
 fn is_token(word: &str) -> bool {
-    word.strip_prefix("sky_").is_some_and(|rest| rest.len() > 20)
+    ["sky_", "skyjoin_"].iter().any(|prefix| word.strip_prefix(prefix).is_some_and(|rest| rest.len() > 20))
 }
 
 #[cfg(test)]
@@ -82,6 +82,7 @@ mod tests {
     fn what_differs_goes_and_the_rest_stays() {
         let line = "shop   1/1     12s   http://shop.example (0197c1de-0000-7000-8000-000000000001) 90d 2026-11-25T10:00:00Z 7955Mi";
         assert_eq!(super::text(line), "shop  1/1  AGE  http://shop.example (UUID) 90d TIME FIGURE\n");
+        assert_eq!(super::text("join 127.0.0.1:7071 skyjoin_0123456789abcdef0123456789"), "join 127.0.0.1:7071 TOKEN\n");
         assert_eq!(super::text("  ready in 1.5s, not 3m5s"), "  ready in AGE, not AGE\n");
     }
 }

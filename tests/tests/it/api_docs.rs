@@ -95,7 +95,7 @@ fn an_example_that_calls_something_else_is_noticed() {
 
 #[tokio::test]
 async fn every_example_works_in_the_order_of_the_page() -> anyhow::Result<()> {
-    let platform = Platform::start().await?;
+    let platform = Platform::start_with_agents().await?;
     let folder = tempfile::tempdir()?;
     let examples = page()?;
     assert!(examples.len() > 40, "only {} examples were found", examples.len());

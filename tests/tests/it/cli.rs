@@ -93,6 +93,8 @@ fn platform_steps() -> Vec<Step> {
         step("settings reset edge.certificate_warning"),
         step("get nodes -o name"),
         step("get nodes --no-headers").code(),
+        step("nodes list").first(),
+        step("nodes token --expires 1h"),
         step("drain skyswarm-tset"),
         step("drain node/skyswarm-test --wait"),
         step("activate skyswarm-test --wait"),
@@ -199,7 +201,7 @@ async fn verbs(platform: &Platform) -> anyhow::Result<BTreeSet<String>> {
 
 #[tokio::test]
 async fn every_verb_says_what_it_did() -> anyhow::Result<()> {
-    let platform = Platform::start().await?;
+    let platform = Platform::start_with_agents().await?;
     let (mut text, mut walked) = (String::new(), String::new());
     for step in platform_steps().into_iter().chain(app_steps()) {
         walked.push_str(&format!("{} \n", step.line));

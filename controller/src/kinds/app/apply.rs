@@ -66,7 +66,7 @@ impl Executor {
     pub async fn apply(&self, step: &Step, desired: &Desired, model: &Model, epoch: i64) -> Result<(), ApplyError> {
         let owner = &desired.owner;
         match step {
-            Step::ResolveImage { .. } => self.resolve_image(desired, epoch).await?,
+            Step::ResolveImage { .. } => drop(self.resolve_image(desired, epoch).await?),
             Step::CreateNetwork { name } => {
                 self.engine.network_create(&NetworkSpec { name: name.clone(), labels: owner.labels() }).await?;
             }
@@ -132,11 +132,15 @@ impl Executor {
         Ok(())
     }
 
-    async fn resolve_image(&self, desired: &Desired, epoch: i64) -> Result<(), ApplyError> {
+    /// Finds out what the target's image is now, writes it down, and returns it.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn resolve_image(&self, desired: &Desired, epoch: i64) -> Result<String, ApplyError> {
         let spec = &desired.target.spec;
         let resolution = self.engine.image_resolve(&spec.image, spec.effective_pull_policy()).await?;
         self.store.revision_image_put(desired.owner.uid, desired.target.generation, resolution.reference(), epoch).await?;
-        Ok(())
+        Ok(resolution.reference().to_owned())
     }
 
     /// Marks a service as the app's. What was seen of it is looked at again, since nothing else of it may be changed.

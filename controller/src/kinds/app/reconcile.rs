@@ -42,6 +42,9 @@ const MAX_STEPS_PER_RUN: usize = 200;
 /// Longest a shared look at all apps may take, before each is looked at by itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(6);
 
+/// How old an observation may be for what is decided and told from it. A write to our own rows takes some milliseconds.
+const FRESH: Duration = Duration::from_millis(250);
+
 /// How long a list that is behind our own writes is given to catch up.
 const STALE: Duration = Duration::from_millis(200);
 
@@ -94,10 +97,23 @@ struct Rows {
     route: Fact<crate::edge::Route>,
 }
 
+/// What a run knows: the rows of an app, and what was observed of it.
+struct Known {
+    rows: Rows,
+    observed: Observed,
+    failure: Option<EngineError>,
+    /// When (monotonic) reading began.
+    since: Duration,
+    /// Whether the status that follows from this observation was written.
+    told: bool,
+}
+
 /// What became of a step.
 enum Taken {
     /// It was taken.
     Done,
+    /// It was taken, and found what the image is. Nothing else moved.
+    Resolved(String),
     /// Its failure was written down; what follows from it shows.
     LookAgain,
     /// The run ends.
@@ -107,12 +123,10 @@ enum Taken {
 /// What one look at the world gave.
 struct Look {
     desired: Desired,
-    observed: Observed,
     model: Model,
     judgement: Judgement,
     plan: Plan<Step, Gate>,
     drift: Vec<Finding>,
-    failure: Option<EngineError>,
     moment: Moment,
 }
 
@@ -160,34 +174,57 @@ impl AppReconciler {
     }
 
     async fn run(&self, key: &AppKey, run: &Run) -> Result<Outcome, StoreError> {
+        // What was read is used again while only rows of ours were written since: reading is most of what a change costs.
+        let mut kept = None;
         for _ in 0..MAX_STEPS_PER_RUN {
             if run.cancel.is_cancelled() {
                 return Ok(Outcome::failed(Class::Cancelled, "the run was cancelled"));
             }
-            let Some(rows) = self.load(key, run.epoch).await? else { return Ok(Outcome::done()) };
-            let look = self.look(&rows, run.epoch).await;
+            let is_fresh = |known: &Known| self.clock.monotonic().saturating_sub(known.since) < FRESH;
+            let mut known = match kept.take().filter(is_fresh) {
+                Some(known) => known,
+                None => match self.know(key, run.epoch).await? {
+                    Some(known) => known,
+                    None => return Ok(Outcome::done()),
+                },
+            };
             // Not even told: what was told last is as new as this.
-            if let Some(error @ EngineError::Stale { .. }) = look.failure {
+            if let Some(error @ EngineError::Stale { .. }) = known.failure {
                 return Ok(Outcome::failed(Class::Waiting(STALE), error));
             }
+            let look = self.look(&known, run.epoch);
             // The verdict first: whatever follows from it must not be done before it is durable.
-            if look.judgement.verdict != rows.newest.verdict {
-                self.store_verdict(&rows, &look, run.epoch).await?;
+            if look.judgement.verdict != known.rows.newest.verdict {
+                self.store_verdict(&known, &look, run.epoch).await?;
+                // After one that failed another generation is wanted, of which other things have to be known; and that an app is
+                // ready is told from what was seen after it was written.
+                if matches!(look.judgement.verdict.phase, VerdictPhase::Pending | VerdictPhase::Rolling) {
+                    known.rows.newest.verdict = look.judgement.verdict;
+                    kept = Some(known);
+                }
                 continue;
             }
-            self.tell(&rows, &look, run.epoch).await?;
-            if let Some(error) = look.failure {
+            if !(known.told && look.plan.next().is_some_and(Step::adds)) {
+                known.rows.record.status = self.tell(&known, &look, run.epoch).await?;
+                known.told = true;
+            }
+            if let Some(error) = known.failure {
                 return Ok(Outcome::failed(Class::Transient, error));
             }
             if look.plan.next().is_none() {
-                return Ok(self.wait(&look));
+                return Ok(self.wait(&known, &look));
             }
             for step in look.plan.at_once(Step::adds) {
                 if run.cancel.is_cancelled() {
                     break;
                 }
-                match self.take(step, &rows, &look, run.epoch).await? {
+                match self.take(step, &known.rows, &look, run.epoch).await? {
                     Taken::Done => {}
+                    Taken::Resolved(image) => {
+                        known.rows.newest.resolved_image = Some(image);
+                        kept = Some(known);
+                        break;
+                    }
                     Taken::LookAgain => break,
                     Taken::End(outcome) => return Ok(outcome),
                 }
@@ -204,9 +241,14 @@ impl AppReconciler {
         let record = &rows.record;
         info!(app = %format!("{}/{}", record.org, record.name), step = %step, word = step.word(), "step");
         self.drift.before(step, &look.desired, epoch);
-        if let Err(error) = self.executor.apply(step, &look.desired, &look.model, epoch).await {
-            return Ok(self.step_failed(rows, look, step, error, epoch).await?.map_or(Taken::LookAgain, Taken::End));
-        }
+        let taken = match step {
+            Step::ResolveImage { .. } => self.executor.resolve_image(&look.desired, epoch).await.map(Taken::Resolved),
+            _ => self.executor.apply(step, &look.desired, &look.model, epoch).await.map(|()| Taken::Done),
+        };
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => return Ok(self.step_failed(rows, look, step, error, epoch).await?.map_or(Taken::LookAgain, Taken::End)),
+        };
         if !look.drift.is_empty() {
             self.drift.after(step, &look.desired, epoch);
         }
@@ -219,7 +261,7 @@ impl AppReconciler {
             self.metrics.forget(&AppKey { org: record.org.clone(), name: record.name.clone() });
             return Ok(Taken::End(Outcome::done()));
         }
-        Ok(Taken::Done)
+        Ok(taken)
     }
 
     /// Reads the rows of an app. `None` when it is gone.
@@ -254,31 +296,43 @@ impl AppReconciler {
         Ok(Some(Rows { record, newest, proven, hosts, route }))
     }
 
-    /// Observes, judges and plans; changes nothing.
-    async fn look(&self, rows: &Rows, epoch: i64) -> Look {
+    /// Reads the rows of an app, and what there is of it. `None` when it is gone.
+    async fn know(&self, key: &AppKey, epoch: i64) -> Result<Option<Known>, StoreError> {
+        let since = self.clock.monotonic();
+        let Some(rows) = self.load(key, epoch).await? else { return Ok(None) };
+        let (observed, failure) = self.observer.observe(&self.desired(&rows), rows.route.clone()).await;
+        Ok(Some(Known { rows, observed, failure, since, told: false }))
+    }
+
+    fn desired(&self, rows: &Rows) -> Desired {
         let dnsrr = self.settings.borrow().endpoint_mode() == EndpointMode::Dnsrr;
-        let desired = Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr);
-        let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
+        Desired::new(&rows.record, &rows.newest, rows.proven.as_ref(), rows.hosts.clone(), dnsrr)
+    }
+
+    /// Judges and plans from what is known; changes nothing.
+    fn look(&self, known: &Known, epoch: i64) -> Look {
+        let (rows, observed) = (&known.rows, &known.observed);
+        let desired = self.desired(rows);
         let moment = Moment::of(&self.clock);
         let now = moment.now;
         let before = self.wall.translate(rows.record.uid, rows.record.status.rollout, moment);
-        let mut model = Model::new(&desired, &observed, before, now);
-        let drift = self.drift.find(&desired, &observed, epoch);
+        let mut model = Model::new(&desired, observed, before, now);
+        let drift = self.drift.find(&desired, observed, epoch);
         model.held = drift::held(&desired, &drift);
         let image_error = self.image_error(rows.record.uid);
-        let judged = verdict::Look { desired: &desired, observed: &observed, model: &model, image_error: image_error.as_ref() };
+        let judged = verdict::Look { desired: &desired, observed, model: &model, image_error: image_error.as_ref() };
         let judgement = verdict::judge(&judged, before, now);
         let plan = plan::plan(&desired, &model);
-        Look { desired, observed, model, judgement, plan, drift, failure, moment }
+        Look { desired, model, judgement, plan, drift, moment }
     }
 
-    async fn store_verdict(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
-        let verdict = &look.judgement.verdict;
+    async fn store_verdict(&self, known: &Known, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        let (rows, verdict) = (&known.rows, &look.judgement.verdict);
         let (uid, generation) = (rows.record.uid, rows.record.generation);
         self.store.revision_verdict_put(uid, generation, verdict, epoch).await?;
         self.metrics.judged(verdict, &look.judgement.rollout);
         if verdict.phase == VerdictPhase::Failed {
-            self.keep_evidence(rows, look, epoch).await?;
+            self.keep_evidence(known, look, epoch).await?;
         }
         let (event_type, text) = match verdict.phase {
             VerdictPhase::Failed => {
@@ -293,17 +347,18 @@ impl AppReconciler {
     }
 
     /// Keeps the task that shows the failure, before it is taken away for the generation before.
-    async fn keep_evidence(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
-        let verdict = &look.judgement.verdict;
+    async fn keep_evidence(&self, known: &Known, look: &Look, epoch: i64) -> Result<(), StoreError> {
+        let (rows, verdict) = (&known.rows, &look.judgement.verdict);
         let tasks_show = [verdict.cause, verdict.reason].into_iter().flatten().any(witness::can_show);
-        match witness::find(&look.observed, Some(rows.record.generation)).filter(|_| tasks_show) {
+        match witness::find(&known.observed, Some(rows.record.generation)).filter(|_| tasks_show) {
             Some(found) => evidence::keep(&*self.observer.engine, &*self.store, (&rows.record, &rows.newest), found, epoch).await,
             None => Ok(()),
         }
     }
 
-    /// Writes the status and what it was made from, where they changed.
-    async fn tell(&self, rows: &Rows, look: &Look, epoch: i64) -> Result<(), StoreError> {
+    /// Writes the status and what it was made from, where they changed; returns the status.
+    async fn tell(&self, known: &Known, look: &Look, epoch: i64) -> Result<AppStatus, StoreError> {
+        let rows = &known.rows;
         // The ledger first: the old status says that there are rows to end, and must stand until they are.
         for event in self.drift.record(&rows.record, (&look.desired, &look.model), &look.drift, epoch).await? {
             (self.events)(event);
@@ -312,7 +367,7 @@ impl AppReconciler {
         let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner).get(&rows.record.uid).cloned();
         let status: AppStatus = status::status(&Inputs {
             desired: &look.desired,
-            observed: &look.observed,
+            observed: &known.observed,
             model: &look.model,
             judgement: &look.judgement,
             plan: &look.plan,
@@ -327,13 +382,13 @@ impl AppReconciler {
         self.metrics.saw(&AppKey { org: rows.record.org.clone(), name: rows.record.name.clone() }, &status.conditions);
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
         self.wall.written(rows.record.uid, look.moment);
-        if look.failure.is_none() {
-            match serde_json::to_value(&look.observed) {
+        if known.failure.is_none() {
+            match serde_json::to_value(&known.observed) {
                 Ok(value) => self.store.observation_put(rows.record.uid, &value, epoch).await?,
                 Err(error) => debug!(%error, "an observation could not be written down"),
             }
         }
-        Ok(())
+        Ok(status)
     }
 
     fn image_error(&self, uid: Uuid) -> Option<Cause> {
@@ -341,8 +396,8 @@ impl AppReconciler {
     }
 
     /// When to look again.
-    fn wait(&self, look: &Look) -> Outcome {
-        if self.drift.awaits_an_end(&look.observed) {
+    fn wait(&self, known: &Known, look: &Look) -> Outcome {
+        if self.drift.awaits_an_end(&known.observed) {
             return Outcome::requeue(Duration::from_millis(300));
         }
         let Some(gate) = look.plan.gate() else { return Outcome::done() };
