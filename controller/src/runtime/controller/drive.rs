@@ -156,6 +156,8 @@ impl<R: Reconciler> Drive<R> {
             let interval = self.tuning.borrow().interval();
             if now >= self.resynced + interval {
                 self.resynced = now;
+                // A change whose notice was lost is still a user's: it does not wait for the end of a back-off.
+                self.listings.request(Listing { scope: Scope::Dirty, spread: Duration::ZERO }, now);
                 self.listings.request(Listing { scope: Scope::All, spread: self.options.spread.min(interval / 2) }, now);
             }
             while let Some(listing) = self.listings.next(now) {
