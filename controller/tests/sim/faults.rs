@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use skyswarm::effects::{Effect, Effects, Fault, Injector, Kind};
+use skyswarm::effects::{Effect, Effects, Fault, Injector, Kind, SLOW};
+use tokio::time::Instant;
+
+use crate::world::STEP;
 
 /// Decides what happens to the n-th act since counting began.
 pub(crate) type Plan = Box<dyn Fn(u64, &Effect) -> Option<Fault> + Send + Sync>;
@@ -16,11 +19,19 @@ pub(crate) struct Faults {
     trace: Mutex<Vec<Kind>>,
     /// What was hit, for messages.
     hit: Mutex<Vec<String>>,
+    /// When the last status write that was held up began.
+    slow_status: Mutex<Option<Instant>>,
 }
 
 impl Faults {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { plan: Mutex::new(Box::new(|_, _| None)), count: AtomicU64::new(0), trace: Mutex::default(), hit: Mutex::default() })
+        Arc::new(Self {
+            plan: Mutex::new(Box::new(|_, _| None)),
+            count: AtomicU64::new(0),
+            trace: Mutex::default(),
+            hit: Mutex::default(),
+            slow_status: Mutex::default(),
+        })
     }
     /// Begins to count acts anew, under a plan.
     pub(crate) fn begin(&self, plan: Plan) {
@@ -35,6 +46,10 @@ impl Faults {
     }
     pub(crate) fn trace(&self) -> Vec<Kind> {
         self.trace.lock().expect("unpoisoned").clone()
+    }
+    /// When the status that lands now was written, if it was held up.
+    pub(crate) fn slow_status(&self) -> Option<Instant> {
+        self.slow_status.lock().expect("unpoisoned").filter(|since| since.elapsed() <= SLOW + STEP)
     }
     pub(crate) fn hit(&self) -> Vec<String> {
         self.hit.lock().expect("unpoisoned").clone()
@@ -64,6 +79,9 @@ impl Injector for Life {
         let number = self.faults.count.fetch_add(1, Ordering::AcqRel) + 1;
         self.faults.trace.lock().expect("unpoisoned").push(effect.kind);
         let fault = (self.faults.plan.lock().expect("unpoisoned"))(number, effect)?;
+        if (fault, effect.kind) == (Fault::Slow, Kind::StatusPut) {
+            *self.faults.slow_status.lock().expect("unpoisoned") = Some(Instant::now());
+        }
         self.faults.hit.lock().expect("unpoisoned").push(format!("{fault} at {number} ({} {})", effect.kind, effect.key));
         Some(fault)
     }

@@ -11,14 +11,16 @@
 //! | 7 no wrong answer, never too few tasks | [`Watch::requests`] |
 //! | 8 what is told is monotone and true | [`Watch::statuses`] |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use api_types::kinds::app::VerdictPhase;
 use api_types::{ConditionStatus, ConditionType};
 use skyswarm::edge::route_key;
+use skyswarm::effects::SLOW;
 use skyswarm::engines::swarm::fake::{FakeSwarm, Landed};
-use skyswarm::engines::swarm::{Network, NetworkSpec, Secret, Service, ServiceSpec, SwarmEngine, labels};
+use skyswarm::engines::swarm::{Network, NetworkSpec, Secret, Service, ServiceSpec, SwarmEngine, Task, labels};
 use skyswarm::store::AppRecord;
+use tokio::time::Instant;
 
 use crate::world::{Shared, World};
 
@@ -196,6 +198,21 @@ pub(crate) struct Watch {
     pub(crate) wrong: Option<String>,
     /// Tasks are said to run that do not, so truth cannot be told from what is listed.
     pub(crate) lies: bool,
+    /// What was on the engine at each step, as long as a write can be held up.
+    past: VecDeque<Picture>,
+}
+
+/// What is on the engine.
+struct Picture {
+    at: Instant,
+    services: Vec<Service>,
+    tasks: Vec<Task>,
+}
+
+impl Picture {
+    fn now(swarm: &FakeSwarm) -> Self {
+        Self { at: Instant::now(), services: swarm.services(), tasks: swarm.tasks() }
+    }
 }
 
 impl Watch {
@@ -205,6 +222,7 @@ impl Watch {
 
     /// Oracle 8: every status that was told since the last step.
     pub(crate) fn statuses(&mut self, shared: &Shared) {
+        let now = Picture::now(&shared.swarm);
         let told = shared.rows.told_since(self.told);
         self.told += told.len();
         for told in told {
@@ -216,11 +234,24 @@ impl Watch {
             let ready = api_types::condition::find(&told.status.conditions, ConditionType::Ready);
             if ready.is_some_and(|ready| ready.status == ConditionStatus::True)
                 && !self.lies
-                && let Err(why) = serves(shared, told.uid, observed)
+                && let Err(why) = serves(shared, &now, told.uid, observed)
+                && !self.was_true_when_written(shared, told.uid, observed)
             {
                 self.wrong(format!("oracle 8: {} was told to be Ready in generation {observed}, but {why}", told.uid));
             }
         }
+        self.past.push_back(now);
+        while self.past.front().is_some_and(|picture| picture.at.elapsed() > SLOW * 2) {
+            self.past.pop_front();
+        }
+    }
+
+    /// A write that was held up tells what was so when it was sent, whatever happened on the engine since.
+    fn was_true_when_written(&self, shared: &Shared, uid: uuid::Uuid, generation: i64) -> bool {
+        let Some(since) = shared.faults.slow_status() else { return false };
+        // The look is from the step before.
+        let first = self.past.iter().rposition(|picture| picture.at <= since);
+        first.is_some_and(|first| self.past.iter().skip(first).take(2).any(|then| serves(shared, then, uid, generation).is_ok()))
     }
 
     /// Oracle 7: who answers now.
@@ -240,12 +271,12 @@ impl Watch {
 }
 
 /// Whether a generation really serves: its image, as many tasks as wanted, and nothing else that was scaled up.
-fn serves(shared: &Shared, uid: uuid::Uuid, generation: i64) -> Result<(), String> {
+fn serves(shared: &Shared, picture: &Picture, uid: uuid::Uuid, generation: i64) -> Result<(), String> {
     let Some(record) = shared.rows.records().into_iter().find(|record| record.uid == uid) else { return Ok(()) };
     let key = skyswarm::store::AppKey { org: record.org, name: record.name };
     let revision = shared.rows.revisions(&key).into_iter().find(|revision| revision.generation == generation);
     let revision = revision.ok_or("there is no such revision")?;
-    let (services, tasks) = (shared.swarm.services(), shared.swarm.tasks());
+    let Picture { services, tasks, .. } = picture;
     for (name, process) in &revision.spec.processes {
         let wanted = usize::try_from(revision.spec.wanted_replicas(process)).unwrap_or(usize::MAX);
         let of = |service: &&Service| {
