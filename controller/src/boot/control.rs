@@ -135,6 +135,7 @@ impl Control {
                 endpoints: edge.endpoints.clone(),
                 fleet: edge.fleet.clone(),
                 nodes: names,
+                other_edges: core.other_edges.clone(),
             },
             executor: executor(records.clone(), engine.clone(), edge),
             clock: core.clock.clone(),

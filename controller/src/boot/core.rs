@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -33,6 +34,8 @@ pub(super) struct Core {
     pub(super) id: String,
     /// Where it runs, as a part of `id`: see [`DataDir::place`].
     pub(super) place: String,
+    /// Whether other processes have an edge.
+    pub(super) other_edges: Arc<AtomicBool>,
     /// Name of this machine.
     pub(super) host: String,
     /// Where the database is, for the keeper of the edge.
@@ -59,7 +62,8 @@ impl Core {
         let id = format!("{host}-{}-{place}-{}", std::process::id(), entropy.uuid(clock.now()).simple());
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| registry.register_collector(Box::new(PoolCounts(store.clone()))));
-        Ok(Self { id, place, host, database_url: url.clone(), store, clock, entropy, metrics, settings, effects: effects()? })
+        let other_edges = Arc::default();
+        Ok(Self { id, place, other_edges, host, database_url: url.clone(), store, clock, entropy, metrics, settings, effects: effects()? })
     }
 
     /// The settings, as they are now and change.

@@ -1,7 +1,9 @@
 //! Heartbeats of this process: every few seconds it writes one row about itself, so that `skyctl status` and
-//! `skyctl why` can say who runs, who leads, and what cannot be reached. Nothing depends on them.
+//! `skyctl why` can say who runs, who leads, and what cannot be reached. All that depends on them is how
+//! long an old release is kept when there are other edges.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api_types::platform::{PartState, ProcessReport, QueueState};
@@ -42,7 +44,9 @@ pub(super) struct Heart {
 struct Beat {
     store: Store,
     id: String,
+    place: String,
     host: String,
+    other_edges: Arc<AtomicBool>,
     started_at: DateTime<Utc>,
     parts: Parts,
 }
@@ -51,7 +55,15 @@ impl Heart {
     /// Starts to report.
     pub(super) fn start(core: &Core, parts: Parts) -> Self {
         let cancel = CancellationToken::new();
-        let beat = Beat { store: core.store.clone(), id: core.id.clone(), host: core.host.clone(), started_at: core.clock.now(), parts };
+        let beat = Beat {
+            store: core.store.clone(),
+            id: core.id.clone(),
+            place: core.place.clone(),
+            host: core.host.clone(),
+            other_edges: core.other_edges.clone(),
+            started_at: core.clock.now(),
+            parts,
+        };
         let task = tokio::spawn(beat.run(cancel.clone()));
         Self { cancel, task }
     }
@@ -80,7 +92,12 @@ impl Beat {
                 timer.reset_after(AGAIN);
             }
             match self.store.heartbeat_put(&self.id, self.started_at, &report).await {
-                Ok(()) => failing = false,
+                Ok(()) => {
+                    failing = false;
+                    if let Ok(found) = self.store.other_edges(&self.place).await {
+                        self.other_edges.store(found, Ordering::Relaxed);
+                    }
+                }
                 // Once: the database's absence is logged by whoever needs it more.
                 Err(error) if !failing => {
                     failing = true;

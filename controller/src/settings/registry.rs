@@ -96,7 +96,7 @@ static REGISTRY: [Definition; 14] = [
     Definition {
         key: "swarm.writes_per_second",
         value_type: ValueType::Integer { min: 1, max: 10_000 },
-        default: DefaultValue::Integer(200),
+        default: DefaultValue::Integer(1_000),
         description: "Most writes per second to the Swarm, over all apps. Takes effect when the controller starts.",
     },
 ];

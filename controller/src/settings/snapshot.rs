@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(settings.endpoint_mode(), EndpointMode::Vip);
         assert_eq!(settings.max_replicas(), 100, "a stored value of the wrong type counts as not set");
         let defaults = Settings::default();
-        assert_eq!((defaults.concurrency(), defaults.swarm_writes_per_second()), (8, 200));
+        assert_eq!((defaults.concurrency(), defaults.swarm_writes_per_second()), (8, 1_000));
         assert_eq!((defaults.registry_timeout(), defaults.events_retention_per_object()), (Duration::from_secs(10), 200));
     }
 

@@ -63,6 +63,18 @@ impl Store {
         .await
     }
 
+    /// Whether processes elsewhere than at `place` (a part of their ids) have an edge, or had one when they were last heard of: their keepers
+    /// may serve on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn other_edges(&self, place: &str) -> Result<bool, StoreError> {
+        let what = "looking for other edges";
+        let sql = "SELECT EXISTS (SELECT FROM heartbeats WHERE report -> 'edge' IS NOT NULL AND report -> 'edge' <> 'null' \
+                     AND NOT $1 = ANY (string_to_array(id, '-')))";
+        bounded(what, async { sqlx::query_scalar(sql).bind(place).fetch_one(self.pool()).await.map_err(StoreError::on(what)) }).await
+    }
+
     /// All processes, the leader first, then by start. Who leads is what the lease says, not what a process
     /// believes.
     ///

@@ -81,6 +81,7 @@ impl Process {
                 proxy,
                 endpoints: shared.edge.table(),
                 nodes: Arc::new(RwLock::new(HashMap::new())),
+                other_edges: Arc::default(),
             },
             executor: Executor { engine, store: records.clone(), kick_edge: Arc::new(move || kick.kick()) },
             clock: clock.clone(),

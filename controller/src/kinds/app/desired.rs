@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use api_types::event::EventType;
 use api_types::kinds::app::{AppSpec, Verdict, VerdictPhase};
 use api_types::{EnvKey, Host, ProcessName};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::adopt::Adoption;
 use super::names;
 use super::render::{self, Owner, ProcessTarget};
 use crate::edge::Route;
 use crate::store::{AppRecord, NewEvent, Pause, Revision};
+
+/// How far edges of other processes may be behind: a proxy whose server was just killed asks its keeper for a document within this time.
+const OTHER_EDGES: TimeDelta = TimeDelta::seconds(3);
 
 /// What is wanted of one app.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +172,12 @@ impl Desired {
     pub fn needs_health_window(&self) -> bool {
         let mut processes = self.target.processes.iter();
         processes.any(|(name, process)| process.service.replicas > 0 && !self.proven.contains(&(name.clone(), process.release.clone())))
+    }
+
+    /// How long new tasks have to stay healthy before the last old ones go: with other edges, long enough for these to know the new ones.
+    pub fn health_window(&self, other_edges: bool) -> TimeDelta {
+        let wanted = self.target.spec.rollout.health_window.chrono();
+        if other_edges { wanted.max(OTHER_EDGES) } else { wanted }
     }
 
     /// Where requests shall go, for tasks of `releases`. `None` when no process takes requests.

@@ -43,6 +43,9 @@ pub struct Observed {
     /// Ids of tasks that the node's engine says ran out of memory.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub out_of_memory: BTreeSet<String>,
+    /// Whether other processes have an edge, which this one does not look at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_edges: bool,
 }
 
 impl Observed {
@@ -58,6 +61,7 @@ impl Observed {
             edge: Fact::Absent,
             nodes: BTreeMap::new(),
             out_of_memory: BTreeSet::new(),
+            other_edges: false,
         }
     }
 }
@@ -196,12 +200,12 @@ impl Model {
             route: observed.route.known().cloned(),
             edge: edge(desired, observed),
         };
-        model.stable = model.is_stable(desired, before, now);
+        model.stable = model.is_stable(desired, observed, before, now);
         model
     }
 
-    fn is_stable(&self, desired: &Desired, before: Option<RolloutStatus>, now: DateTime<Utc>) -> bool {
-        let window = desired.target.spec.rollout.health_window.chrono();
+    fn is_stable(&self, desired: &Desired, observed: &Observed, before: Option<RolloutStatus>, now: DateTime<Utc>) -> bool {
+        let window = desired.health_window(observed.other_edges);
         let since = before.filter(|rollout| rollout.generation == desired.generation).and_then(|rollout| rollout.healthy_since);
         !desired.needs_health_window() || (self.has_target(desired) && since.is_some_and(|since| now - since >= window))
     }

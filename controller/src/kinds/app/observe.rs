@@ -1,6 +1,7 @@
 //! Reads what exists of one app: engine, endpoints, route and proxy. Every failed read is `Unknown`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ pub struct Observer {
     pub fleet: Option<Fleet>,
     /// Host names of nodes by id, refreshed by the node controller; for messages only.
     pub nodes: Arc<RwLock<HashMap<String, String>>>,
+    /// Whether other processes have an edge, as the last heartbeat found.
+    pub other_edges: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Observer {
@@ -78,6 +81,7 @@ impl Observer {
             edge,
             nodes: BTreeMap::new(),
             out_of_memory,
+            other_edges: self.other_edges.load(Ordering::Relaxed),
         };
         (self.with_node_names(observed), failure)
     }

@@ -417,7 +417,7 @@ impl AppReconciler {
             Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::StoreBehind { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
-                let window = look.desired.target.spec.rollout.health_window.get();
+                let window = look.desired.health_window(known.observed.other_edges).to_std().unwrap_or_default();
                 let waited = rollout.healthy_since.and_then(|since| (self.clock.now() - since).to_std().ok()).unwrap_or_default();
                 Outcome::requeue(window.saturating_sub(waited).clamp(Duration::from_millis(100), Duration::from_secs(1)))
             }

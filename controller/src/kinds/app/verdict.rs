@@ -86,7 +86,7 @@ fn failure(look: &Look<'_>, rollout: &RolloutStatus, now: DateTime<Utc>) -> Opti
         return None;
     }
     // The health window does not count against the deadline; a task that drops out of it again and again does.
-    let window = look.desired.target.spec.rollout.health_window.chrono();
+    let window = look.desired.health_window(look.observed.other_edges);
     if rollout.healthy_since.is_some_and(|since| now - since < window) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Heartbeats and the counts of the platform at a glance.
 
 use api_types::Reason;
-use api_types::platform::{ProcessReport, QueueState};
+use api_types::platform::{PartState, ProcessReport, QueueState};
 use api_types::{Condition, ConditionStatus, ConditionType};
 use serde_json::json;
 use sqlx::PgPool;
@@ -45,6 +45,22 @@ async fn a_process_has_one_row_that_becomes_stale_and_goes_after_a_while(pool: P
     assert_eq!(store.heartbeat_list().await.expect("lists").len(), 1, "a process that is long gone is forgotten");
     store.heartbeat_remove("two").await.expect("removes");
     assert!(store.heartbeat_list().await.expect("lists").is_empty());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_edge_elsewhere_is_known_until_its_process_ends_in_order(pool: PgPool) {
+    let store = acme(&pool).await;
+    let with_edge = ProcessReport { edge: Some(PartState { ok: false, detail: "down".to_owned() }), ..report("n1") };
+    let without = ProcessReport { edge: None, ..report("n1") };
+    store.heartbeat_put("n1-7-aaaa-1", start(), &without).await.expect("writes");
+    assert!(!store.other_edges("bbbb").await.expect("asks"), "it has none");
+    store.heartbeat_put("n1-8-bbbb-2", start(), &with_edge).await.expect("writes");
+    assert!(!store.other_edges("bbbb").await.expect("asks"), "it was our own, before we were started again");
+    assert!(store.other_edges("aaaa").await.expect("asks"));
+    age(&pool, "n1-8-bbbb-2", 600).await;
+    assert!(store.other_edges("aaaa").await.expect("asks"), "its keeper may serve on");
+    store.heartbeat_remove("n1-8-bbbb-2").await.expect("removes");
+    assert!(!store.other_edges("aaaa").await.expect("asks"));
 }
 
 #[sqlx::test(migrations = "../migrations")]

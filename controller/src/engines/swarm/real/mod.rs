@@ -74,7 +74,7 @@ impl Default for EngineOptions {
             read_deadline: Duration::from_secs(10),
             write_deadline: Duration::from_secs(20),
             registry_deadline: Duration::from_secs(10),
-            writes_per_second: 200,
+            writes_per_second: 1_000,
             write_burst: 50,
             reconnect_base: Duration::from_millis(200),
             reconnect_cap: Duration::from_secs(10),

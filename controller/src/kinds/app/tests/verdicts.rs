@@ -56,6 +56,18 @@ fn ready_comes_after_the_health_window_and_not_before() {
 }
 
 #[test]
+fn with_other_edges_the_health_window_is_at_least_as_long_as_they_may_be_behind() {
+    let mut spec = web(2);
+    spec.rollout.health_window = "1s".parse().expect("a duration");
+    let mut world = World::of(spec).resolved().verdict(VerdictPhase::Rolling).running();
+    let first = judged(&world, None, 0);
+    assert_eq!(verdict(&world, Some(first.rollout), 1), (VerdictPhase::Ready, None));
+    world.observed.other_edges = true;
+    assert_eq!(verdict(&world, Some(first.rollout), 2), (VerdictPhase::Rolling, None));
+    assert_eq!(verdict(&world, Some(first.rollout), 3), (VerdictPhase::Ready, None));
+}
+
+#[test]
 fn a_task_that_drops_out_starts_the_health_window_again() {
     let mut world = rolling();
     let healthy = judged(&world, None, 0).rollout;
