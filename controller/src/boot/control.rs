@@ -14,6 +14,7 @@ use super::edge::Edge;
 use super::fleet::follow_agents;
 use super::hints::{Controls, EngineFollower, follow_store};
 use super::sources::{StoredEvents, StoredLease};
+use crate::edge::awaited::Awaited;
 use crate::engines::swarm::SwarmEngine;
 use crate::kinds::app::AppIndex;
 use crate::kinds::app::apply::Executor;
@@ -125,6 +126,7 @@ impl Control {
         });
         let quiet_until = Arc::new(Mutex::new(Duration::ZERO));
         let index = Arc::new(AppIndex::default());
+        let awaited = Arc::new(Awaited::new(edge.handle.published(), edge.taken.clone()));
         let killed = Arc::new(Killed::default());
         let records = InjectedRecords::wrap(Arc::new(core.store.clone()), &core.effects);
         let (apps, app_task, pulses) = workshop.start(AppReconciler {
@@ -151,6 +153,7 @@ impl Control {
             wall: Wall::default(),
             held_up: Mutex::default(),
             image_errors: Mutex::default(),
+            edge_awaited: awaited.clone(),
         });
         let agents = edge.fleet.clone().map(|fleet| tokio::spawn(follow_agents(fleet, nodes.clone(), watches.clone())));
         let follower = EngineFollower {
@@ -162,6 +165,7 @@ impl Control {
             nodes: nodes.clone(),
             quiet_until,
             killed,
+            awaited,
         };
         Self {
             pulses,

@@ -21,6 +21,7 @@ use super::others::{Others, merged};
 use super::sources::{EdgeReady, StoredRoutes};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::edge::EndpointTable;
+use crate::edge::awaited::Document;
 use crate::edge::document::DocumentOptions;
 use crate::edge::endpoints::{self, EndpointsConfig, NodeView};
 use crate::edge::known_good::KnownGood;
@@ -43,6 +44,8 @@ const FOLDER: &str = "edge";
 pub(super) struct Edge {
     pub(super) proxy: Arc<dyn ProxyApi>,
     pub(super) handle: EdgeHandle,
+    /// The newest document that the proxy is known to run.
+    pub(super) taken: Document,
     pub(super) endpoints: watch::Receiver<Arc<EndpointTable>>,
     /// Port for HTTPS, when there is one.
     pub(super) https_port: Option<u16>,
@@ -175,10 +178,11 @@ impl Edge {
         let counts = EdgeCounts { published: feed.handle.published(), endpoints: feed.endpoints.clone() };
         core.metrics.register(|registry| registry.register_collector(Box::new(counts)));
         let keeper = Keeper::start(orders, core.entropy.clone()).await.context("the proxy cannot be started")?;
+        let (takes, taken) = watch::channel(None);
         let https_port = args.edge_https.map(|address| address.port());
         let Feed { handle, endpoints, mut tasks } = feed;
-        tasks.push(tokio::spawn(lag::follow(proxy.clone(), handle.published(), metrics, cancel.child_token())));
-        Ok(Self { proxy, handle, endpoints, https_port, fleet, running, keeper, cancel, tasks })
+        tasks.push(tokio::spawn(lag::follow(proxy.clone(), handle.published(), takes, metrics, cancel.child_token())));
+        Ok(Self { proxy, taken, handle, endpoints, https_port, fleet, running, keeper, cancel, tasks })
     }
 
     /// The check for `/readyz`.

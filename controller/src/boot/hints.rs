@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::edge::EndpointTable;
+use crate::edge::awaited::Awaited;
 use crate::edge::publisher::EdgeHandle;
 use crate::engines::swarm::{EngineHint, SwarmEngine};
 use crate::kinds::app::AppIndex;
@@ -143,6 +144,8 @@ pub(super) struct EngineFollower {
     pub(super) quiet_until: Arc<Mutex<Duration>>,
     /// Shared with the App reconciler.
     pub(super) killed: Arc<Killed>,
+    /// Shared with the App reconciler.
+    pub(super) awaited: Arc<Awaited<AppKey>>,
 }
 
 impl EngineFollower {
@@ -150,6 +153,7 @@ impl EngineFollower {
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         let mut hints = self.engine.hints();
         let mut seen = tasks_by_app(&self.endpoints.borrow_and_update());
+        let mut taken = self.awaited.taken();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -167,6 +171,14 @@ impl EngineFollower {
                         self.look_at(self.index.by_uid(*uid));
                     }
                     seen = now;
+                }
+                changed = taken.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    for key in self.awaited.due() {
+                        self.apps.key(key, Priority::Background);
+                    }
                 }
             }
         }

@@ -20,6 +20,8 @@ use crate::engines::traefik::ProxyApi;
 const PACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Between two questions while nothing changes.
 const REST: Duration = Duration::from_secs(30);
+/// Documents that are kept until the proxy is known to run them. An older one that it takes is not told of; a newer one follows.
+const RECENT: usize = 4;
 /// Documents that wait to be served. A proxy that is so far behind is behind since the oldest of them.
 const MOST: usize = 64;
 
@@ -73,10 +75,12 @@ impl Backlog {
 pub async fn follow(
     proxy: Arc<dyn ProxyApi>,
     mut published: watch::Receiver<Option<Arc<Published>>>,
+    taken: watch::Sender<Option<Arc<Published>>>,
     metrics: EdgeMetrics,
     cancel: CancellationToken,
 ) {
     let mut backlog = Backlog::default();
+    let mut recent: VecDeque<Arc<Published>> = VecDeque::new();
     let mut wait = REST;
     published.mark_changed();
     loop {
@@ -86,8 +90,13 @@ pub async fn follow(
                 if changed.is_err() {
                     return;
                 }
-                let document = published.borrow_and_update().as_ref().map(|published| Document { stamp: published.stamp.clone(), revision: published.revision });
-                if let Some(document) = document {
+                let newest = published.borrow_and_update().clone();
+                if let Some(newest) = newest {
+                    let document = Document { stamp: newest.stamp.clone(), revision: newest.revision };
+                    if recent.len() >= RECENT {
+                        recent.pop_front();
+                    }
+                    recent.push_back(newest);
                     metrics.published(document.revision);
                     backlog.published(document, Instant::now());
                     metrics.behind_since(backlog.since());
@@ -102,6 +111,9 @@ pub async fn follow(
         let stamp = answer.ok().and_then(|overview| overview.stamp);
         if let Some((document, took)) = backlog.runs(stamp.as_deref(), Instant::now()) {
             metrics.took(document.revision, took);
+            if let Some(place) = recent.iter().position(|recent| recent.stamp == document.stamp) {
+                taken.send_replace(recent.drain(..=place).next_back());
+            }
         }
         let since = backlog.since();
         metrics.behind_since(since);
@@ -153,8 +165,9 @@ mod tests {
         let metrics = EdgeMetrics::register(&mut registry);
         let proxy = Arc::new(FakeProxy::default());
         let (sender, receiver) = watch::channel(None);
+        let (takes, taken) = watch::channel(None);
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(follow(proxy.clone(), receiver, metrics, cancel.clone()));
+        let task = tokio::spawn(follow(proxy.clone(), receiver, takes, metrics, cancel.clone()));
         let sample = |name: &str| {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
@@ -172,6 +185,7 @@ mod tests {
         proxy.take(&Published { stamp: document(1).stamp, ..Published::empty() });
         sleep(Duration::from_secs(3)).await;
         assert_eq!((sample("edge_revision_applied"), sample("edge_revision_lag_seconds")), (1.0, 0.0));
+        assert_eq!(taken.borrow().as_ref().map(|taken| taken.revision), Some(1), "whoever waits for it is told");
         assert_eq!(sample("edge_apply_duration_seconds_count"), 1.0);
         sleep(Duration::from_secs(60)).await;
         proxy.take(&Published { stamp: document(0).stamp, ..Published::empty() });

@@ -9,6 +9,7 @@
 //! answer now. Routes change by a planned step; endpoints change by themselves, at the first sign that a
 //! task comes or goes, because the engine gives a freed address to another container within seconds.
 
+pub mod awaited;
 pub mod backend;
 pub mod document;
 mod dynamic;

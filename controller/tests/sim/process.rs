@@ -104,6 +104,7 @@ impl Process {
             wall: Wall::default(),
             held_up: Mutex::default(),
             image_errors: Mutex::default(),
+            edge_awaited: Arc::default(),
         };
         let (sender, receiver) = hints(1024);
         let wiring = Wiring { hints: receiver, leadership, tuning: tuning_seen, clock, entropy, metrics };

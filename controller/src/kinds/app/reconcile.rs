@@ -31,6 +31,8 @@ use super::verdict::{self, Judgement};
 use super::wall::{Moment, Wall};
 use super::{evidence, witness};
 use crate::clock::SharedClock;
+use crate::edge::awaited::Awaited;
+use crate::edge::route_key;
 use crate::engines::swarm::EngineError;
 use crate::plan::{Fact, Plan, Step as _};
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
@@ -41,6 +43,9 @@ use crate::store::{AppKey, AppRecord, NewEvent, Revision, StoreError};
 const MAX_STEPS_PER_RUN: usize = 200;
 /// Longest a shared look at all apps may take, before each is looked at by itself.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(6);
+
+/// Until the next look while the proxy is behind; it comes earlier, when the proxy is no longer.
+const EDGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How old an observation may be for what is decided and told from it. A write to our own rows takes some milliseconds.
 const FRESH: Duration = Duration::from_millis(250);
@@ -84,6 +89,8 @@ pub struct AppReconciler {
     pub wall: Wall,
     /// Why the deletion of an app does not go on, by app. Memory only.
     pub held_up: Mutex<HashMap<Uuid, String>>,
+    /// Which apps wait for the proxy.
+    pub edge_awaited: Arc<Awaited<AppKey>>,
     /// Why images could not be resolved, by app. Memory only: it is found out again.
     pub image_errors: Mutex<HashMap<Uuid, Cause>>,
 }
@@ -420,6 +427,13 @@ impl AppReconciler {
                 let window = look.desired.health_window(known.observed.other_edges).to_std().unwrap_or_default();
                 let waited = rollout.healthy_since.and_then(|since| (self.clock.now() - since).to_std().ok()).unwrap_or_default();
                 Outcome::requeue(window.saturating_sub(waited).clamp(Duration::from_millis(100), Duration::from_secs(1)))
+            }
+            Gate::EdgeServes { .. } | Gate::EdgeWithdrawn | Gate::Proof => {
+                let (owner, key) =
+                    (&look.desired.owner, AppKey { org: look.desired.owner.org.clone(), name: look.desired.owner.app.clone() });
+                let route = route_key(owner.uid, &owner.org, &owner.app);
+                let is_awaited = self.edge_awaited.wait(&key, route, *gate != Gate::EdgeWithdrawn);
+                Outcome::requeue(if is_awaited { patience.max(EDGE_PATIENCE) } else { patience })
             }
             _ => Outcome::requeue(patience),
         }
