@@ -118,6 +118,10 @@ impl Injected for Withheld {
     }
 }
 
+/// From one document to the next: what a proxy takes to work through a route, with some air, up to a limit.
+const PER_ROUTE: Duration = Duration::from_millis(1);
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
 /// How long after that the document is made anew.
 const WITHHELD: Duration = Duration::from_millis(500);
 
@@ -224,7 +228,7 @@ impl Publisher {
                 }
                 () = renewed(&mut node) => self.want_render(),
                 // Only between reads: what is written during a read may not be in it.
-                () = kick.notified(), if self.reads.is_empty() => self.read_at = Instant::now(),
+                () = kick.notified(), if self.reads.is_empty() => self.read_at = self.read_at.min(Instant::now().max(self.rested_at)),
                 Some(result) = self.reads.join_next() => {
                     let result = result.unwrap_or_else(|error| Err(error.to_string()));
                     self.on_read(result).await;
@@ -312,8 +316,9 @@ impl Publisher {
             Ok(rendered) => rendered,
             Err(error) => return tracing::error!(%error, "the edge document could not be rendered; the last one stays"),
         };
-        // A big document takes long; leave as much time for everything else.
-        self.rested_at = now + now.elapsed().min(Duration::from_millis(250)).saturating_mul(2);
+        // Many routes take long, to read, here and in the proxy: a first change is published at once, and those that follow it together.
+        let routes = u32::try_from(inputs.routes.len()).unwrap_or(u32::MAX);
+        self.rested_at = now + now.elapsed().saturating_mul(2).max(PER_ROUTE.saturating_mul(routes)).min(LONGEST_REST);
         if rendered.conflicts != self.conflicts {
             for conflict in rendered.conflicts.iter().filter(|conflict| !self.conflicts.contains(conflict)) {
                 tracing::error!(conflict, "the edge has contradictory input");
