@@ -4,6 +4,8 @@
 //! It needs an engine whose objects are its own: names begin with a prefix that nothing else uses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,8 +13,8 @@ use api_types::ImageRef;
 use api_types::kinds::app::ImagePullPolicy;
 use secrecy::SecretString;
 use skyswarm::engines::swarm::{
-    EngineError, EngineHint, ImageResolution, NetworkSpec, SecretMount, Service, ServiceHead, ServiceSpec, SwarmEngine, Task, TaskState,
-    labels,
+    EngineError, EngineHint, EngineResult, ImageResolution, NetworkSpec, SecretMount, Service, ServiceHead, ServiceSpec, SwarmEngine, Task,
+    TaskState, labels,
 };
 
 /// How long anything may take to come about.
@@ -27,40 +29,53 @@ pub struct Subject {
     pub pause: Duration,
 }
 
-/// Checks an engine. The error says which promise was broken.
+/// What an engine did when it was asked something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behaviour {
+    /// Kind of object.
+    pub of: &'static str,
+    /// What was done.
+    pub act: &'static str,
+    /// What came of it.
+    pub answer: String,
+}
+
+/// `docs/engine-behaviour.md`, made from what an engine did.
+pub fn page(found: &[Behaviour]) -> String {
+    let mut text = String::from(PREFACE);
+    let mut area = "";
+    for Behaviour { of, act, answer } in found {
+        if *of != area {
+            area = of;
+            let _ = write!(text, "\n## {of}\n\n| act | what comes of it |\n| --- | --- |\n");
+        }
+        let _ = writeln!(text, "| {act} | {answer} |");
+    }
+    text
+}
+
+const PREFACE: &str = "\
+# How the engine behaves
+
+What the platform relies on, in the words of its own errors. This page is written by the test `the_fake_keeps_the_contract` from what the simulated engine does
+(`SKYSWARM_GENERATE=1 cargo test --workspace --test it the_fake_keeps_the_contract`); the test `the_docker_engine_keeps_the_contract` finds the same on a
+real engine, of the version that the distribution has (`./dev test engine_contract`) and of a newer one (`./dev test --engine 28 engine_contract`). Whatever differs fails it.
+";
+
+/// Checks an engine, and says what it did. The error says which promise was broken.
 ///
 /// # Errors
 /// When the engine does not answer, or answers otherwise than promised.
-pub async fn contract(engine: &dyn SwarmEngine, subject: &Subject) -> Result<()> {
-    let image = images(engine, subject).await.context("images")?;
-    let checks = Checks { engine, image, pause: subject.pause };
+pub async fn contract(engine: &dyn SwarmEngine, subject: &Subject) -> Result<Vec<Behaviour>> {
+    let mut checks = Checks { engine, image: String::new(), pause: subject.pause, found: Mutex::default() };
+    checks.image = checks.images(subject).await.context("images")?;
     checks.networks().await.context("networks")?;
     checks.secrets().await.context("secrets")?;
     checks.services().await.context("services")?;
     checks.tasks().await.context("tasks")?;
     checks.references().await.context("references")?;
-    checks.hints().await.context("hints")
-}
-
-async fn images(engine: &dyn SwarmEngine, subject: &Subject) -> Result<String> {
-    let tag: ImageRef = subject.local_tag.parse()?;
-    let resolved = engine.image_resolve(&tag, ImagePullPolicy::IfNotPresent).await?;
-    let ImageResolution::Local(id) = resolved else { bail!("{tag} was never in a registry, but resolves to {resolved:?}") };
-    ensure!(id.starts_with("sha256:"), "a local image is named by its full id, not {id}");
-    let by_id = engine.image_resolve(&id.parse()?, ImagePullPolicy::IfNotPresent).await?;
-    ensure!(by_id == ImageResolution::Local(id.clone()), "an id resolves to itself, not {by_id:?}");
-    let never = engine.image_resolve(&tag, ImagePullPolicy::Never).await?;
-    ensure!(never == ImageResolution::Local(id.clone()), "a present image needs no registry");
-
-    let digest = format!("sha256:{}", "0".repeat(64));
-    let pinned: ImageRef = format!("registry.invalid/shop@{digest}").parse()?;
-    let resolved = engine.image_resolve(&pinned, ImagePullPolicy::Always).await?;
-    ensure!(resolved == ImageResolution::Pinned(pinned.to_string()), "a pinned reference stays as it is");
-    let absent_id = engine.image_resolve(&digest.parse()?, ImagePullPolicy::IfNotPresent).await;
-    ensure!(matches!(absent_id, Err(EngineError::NotFound { .. })), "an absent id is NotFound, not {absent_id:?}");
-    let absent = engine.image_resolve(&"skyswarm-absent:1".parse()?, ImagePullPolicy::Never).await;
-    ensure!(matches!(absent, Err(EngineError::NotFound { .. })), "an absent tag without a registry is NotFound, not {absent:?}");
-    Ok(id)
+    checks.hints().await.context("hints")?;
+    Ok(checks.found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Labels of an object of ours.
@@ -76,9 +91,51 @@ struct Checks<'a> {
     engine: &'a dyn SwarmEngine,
     image: String,
     pause: Duration,
+    found: Mutex<Vec<Behaviour>>,
+}
+
+/// The word for an answer.
+fn word<T>(result: &EngineResult<T>) -> &'static str {
+    match result {
+        Ok(_) => "done",
+        Err(EngineError::NameTaken { .. }) => "NameTaken",
+        Err(EngineError::NotFound { .. }) => "NotFound",
+        Err(EngineError::OutOfSequence { .. }) => "OutOfSequence",
+        Err(EngineError::InUse { .. }) => "InUse",
+        Err(EngineError::Invalid { .. }) => "Invalid",
+        Err(_) => "another error",
+    }
 }
 
 impl Checks<'_> {
+    /// Writes down what came of an act, and checks that it is what is relied on.
+    fn saw(&self, of: &'static str, act: &'static str, answer: &str, wanted: &str) -> Result<()> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push(Behaviour { of, act, answer: answer.to_owned() });
+        ensure!(answer == wanted, "{of}: {act}: {answer}, not {wanted}");
+        Ok(())
+    }
+
+    async fn images(&self, subject: &Subject) -> Result<String> {
+        let tag: ImageRef = subject.local_tag.parse()?;
+        let resolved = self.engine.image_resolve(&tag, ImagePullPolicy::IfNotPresent).await?;
+        let ImageResolution::Local(id) = resolved else { bail!("{tag} was never in a registry, but resolves to {resolved:?}") };
+        ensure!(id.starts_with("sha256:"), "a local image is named by its full id, not {id}");
+        let by_id = self.engine.image_resolve(&id.parse()?, ImagePullPolicy::IfNotPresent).await?;
+        ensure!(by_id == ImageResolution::Local(id.clone()), "an id resolves to itself, not {by_id:?}");
+        let never = self.engine.image_resolve(&tag, ImagePullPolicy::Never).await?;
+        ensure!(never == ImageResolution::Local(id.clone()), "a present image needs no registry");
+
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let pinned: ImageRef = format!("registry.invalid/shop@{digest}").parse()?;
+        let resolved = self.engine.image_resolve(&pinned, ImagePullPolicy::Always).await?;
+        ensure!(resolved == ImageResolution::Pinned(pinned.to_string()), "a pinned reference stays as it is");
+        let absent_id = self.engine.image_resolve(&digest.parse()?, ImagePullPolicy::IfNotPresent).await;
+        self.saw("Images", "resolve an id that is not here", word(&absent_id), "NotFound")?;
+        let absent = self.engine.image_resolve(&"skyswarm-absent:1".parse()?, ImagePullPolicy::Never).await;
+        self.saw("Images", "resolve a tag that is not here, without asking a registry", word(&absent), "NotFound")?;
+        Ok(id)
+    }
+
     fn spec(&self, name: &str, replicas: u64) -> ServiceSpec {
         ServiceSpec {
             name: name.to_owned(),
@@ -114,19 +171,20 @@ impl Checks<'_> {
         let spec = NetworkSpec { name: "ctn-a".to_owned(), labels: our_labels("acme") };
         let id = self.engine.network_create(&spec).await?;
         let taken = self.engine.network_create(&spec).await;
-        ensure!(matches!(&taken, Err(EngineError::NameTaken { name }) if name == "ctn-a"), "a second network: {taken:?}");
+        self.saw("Networks", "create a second one with the same name", word(&taken), "NameTaken")?;
 
         // The engine's own filter would find this one by "ctn-a" as well.
         let infix = self.engine.network_create(&NetworkSpec { name: "x-ctn-a".to_owned(), labels: our_labels("acme") }).await?;
         let listed = self.engine.network_list("ctn-a").await?;
         ensure!(listed.len() == 1 && listed[0].id == id && listed[0].labels == spec.labels, "by name: {listed:?}");
-        ensure!(self.engine.network_list("ctn").await?.is_empty(), "a part of a name");
+        let part = if self.engine.network_list("ctn").await?.is_empty() { "nothing" } else { "it" };
+        self.saw("Networks", "list by a part of its name", part, "nothing")?;
         ensure!(self.engine.network_list("").await?.len() == 2, "all of ours");
         for id in [&id, &infix] {
             self.engine.network_remove(id).await?;
         }
         let gone = self.engine.network_remove(&id).await;
-        ensure!(matches!(gone, Err(EngineError::NotFound { .. })), "removing twice: {gone:?}");
+        self.saw("Networks", "remove one that is gone", word(&gone), "NotFound")?;
         Ok(())
     }
 
@@ -134,12 +192,12 @@ impl Checks<'_> {
         let value = SecretString::from("hunter2".to_owned());
         let id = self.engine.secret_create("cts-a", &our_labels("acme"), &value).await?;
         let taken = self.engine.secret_create("cts-a", &our_labels("acme"), &value).await;
-        ensure!(matches!(&taken, Err(EngineError::NameTaken { name }) if name == "cts-a"), "a second secret: {taken:?}");
+        self.saw("Secrets", "create a second one with the same name", word(&taken), "NameTaken")?;
         let listed = self.engine.secret_list("cts-").await?;
         ensure!(listed.len() == 1 && listed[0].id == id && listed[0].labels == our_labels("acme"), "by prefix: {listed:?}");
         self.engine.secret_remove(&id).await?;
         let gone = self.engine.secret_remove(&id).await;
-        ensure!(matches!(gone, Err(EngineError::NotFound { .. })), "removing twice: {gone:?}");
+        self.saw("Secrets", "remove one that is gone", word(&gone), "NotFound")?;
         Ok(())
     }
 
@@ -147,7 +205,7 @@ impl Checks<'_> {
         let spec = self.spec("ctv-a", 0);
         let id = self.engine.service_create(&spec).await?;
         let taken = self.engine.service_create(&spec).await;
-        ensure!(matches!(&taken, Err(EngineError::NameTaken { name }) if name == "ctv-a"), "a second service: {taken:?}");
+        self.saw("Services", "create a second one with the same name", word(&taken), "NameTaken")?;
 
         let foreign = ServiceSpec { labels: BTreeMap::new(), ..self.spec("ctv-foreign", 0) };
         let foreign_id = self.engine.service_create(&foreign).await?;
@@ -166,20 +224,22 @@ impl Checks<'_> {
         let labelled = ServiceSpec { labels: our_labels("other"), ..spec.clone() };
         self.engine.service_update(&id, created.version, &labelled).await?;
         let stale = self.engine.service_update(&id, created.version, &spec).await;
-        ensure!(matches!(stale, Err(EngineError::OutOfSequence { .. })), "a stale update: {stale:?}");
+        self.saw("Services", "update with the version from before another update", word(&stale), "OutOfSequence")?;
         let updated = self.service("ctv-a").await?;
+        let moved = if updated.version > created.version { "grows" } else { "does not grow" };
+        self.saw("Services", "look at the version after an update", moved, "grows")?;
         ensure!(updated.spec == labelled && updated.version > created.version, "the update holds: {updated:#?}");
 
         let invalid = ServiceSpec { memory_bytes: 1, ..self.spec("ctv-b", 0) };
         let refused = self.engine.service_create(&invalid).await;
-        ensure!(matches!(refused, Err(EngineError::Invalid { .. })), "one byte of memory: {refused:?}");
+        self.saw("Services", "create one with a limit of one byte of memory", word(&refused), "Invalid")?;
         for id in [&id, &foreign_id] {
             self.engine.service_remove(id).await?;
         }
         let gone = self.engine.service_remove(&id).await;
-        ensure!(matches!(gone, Err(EngineError::NotFound { .. })), "removing twice: {gone:?}");
+        self.saw("Services", "remove one that is gone", word(&gone), "NotFound")?;
         let gone = self.engine.service_update(&id, updated.version, &spec).await;
-        ensure!(matches!(gone, Err(EngineError::NotFound { .. })), "updating what is gone: {gone:?}");
+        self.saw("Services", "update one that is gone", word(&gone), "NotFound")?;
         Ok(())
     }
 
@@ -200,7 +260,12 @@ impl Checks<'_> {
         self.engine.service_update(&id, service.version, &ServiceSpec { replicas: 2, ..spec.clone() }).await?;
         let two = self.until(&id, "two running tasks", running(2)).await?;
         let kept = two.iter().any(|task| task.id == first.id && task.is_running());
-        ensure!(kept, "scaling replaces no task: {two:#?}");
+        self.saw(
+            "Tasks",
+            "scale from one to two",
+            if kept { "the first task stays" } else { "the first task is replaced" },
+            "the first task stays",
+        )?;
 
         let service = self.service("ctt-a").await?;
         self.engine.service_update(&id, service.version, &ServiceSpec { replicas: 0, ..spec.clone() }).await?;
@@ -211,11 +276,13 @@ impl Checks<'_> {
         self.until(&id, "a task after scaling up again", running(1)).await?;
         self.engine.service_remove(&id).await?;
         self.until(&id, "no task after its service", |tasks| tasks.is_empty()).await?;
+        self.saw("Tasks", "remove the service", "its tasks are gone after a while", "its tasks are gone after a while")?;
 
         let missing = ServiceSpec { image: format!("sha256:{}", "0".repeat(64)), ..self.spec("ctt-missing", 1) };
         let id = self.engine.service_create(&missing).await?;
         let rejected = |tasks: &[Task]| tasks.iter().any(|task| task.state == TaskState::Rejected && !task.error.is_empty());
         self.until(&id, "a rejected task that says why", rejected).await?;
+        self.saw("Tasks", "run an image that no node has", "rejected, with an error", "rejected, with an error")?;
         self.engine.service_remove(&id).await?;
         Ok(())
     }
@@ -235,13 +302,14 @@ impl Checks<'_> {
             ..self.spec("ctr-a", 1)
         };
         let refused = self.engine.service_create(&spec).await;
-        ensure!(matches!(refused, Err(EngineError::NotFound { .. })), "network and secret are missing: {refused:?}");
+        self.saw("References", "create a service whose network and secret do not exist", word(&refused), "NotFound")?;
         let network = self.engine.network_create(&NetworkSpec { name: spec.network.clone(), labels: our_labels("acme") }).await?;
         let value = SecretString::from("hunter2".to_owned());
         let secret = self.engine.secret_create("ctr-s1", &our_labels("acme"), &value).await?;
         let id = self.engine.service_create(&spec).await?;
         let read = self.service("ctr-a").await?;
         ensure!(read.spec == spec, "what was sent is what is read: {:#?}\n{spec:#?}", read.spec);
+        self.saw("References", "read back a service with every field that the platform sets", "as it was sent", "as it was sent")?;
 
         let tasks = self.until(&id, "a running task", |tasks| tasks.iter().any(Task::is_running)).await?;
         let task = tasks.into_iter().find(Task::is_running).context("no running task")?;
@@ -249,9 +317,9 @@ impl Checks<'_> {
         let address = addresses.get(&task.container_id);
         ensure!(address.is_some_and(|address| !address.is_loopback()), "a task on a network has an address: {addresses:?}");
         let in_use = self.engine.network_remove(&network).await;
-        ensure!(matches!(in_use, Err(EngineError::InUse { .. })), "a network in use: {in_use:?}");
+        self.saw("References", "remove a network that a service is on", word(&in_use), "InUse")?;
         let in_use = self.engine.secret_remove(&secret).await;
-        ensure!(matches!(in_use, Err(EngineError::InUse { .. })), "a secret in use: {in_use:?}");
+        self.saw("References", "remove a secret that a service has", word(&in_use), "InUse")?;
 
         // Scaling goes through a read of what the engine holds: nothing of it may make another template.
         let service = self.service("ctr-a").await?;
@@ -284,11 +352,12 @@ impl Checks<'_> {
         use futures::StreamExt;
         let mut hints = self.engine.hints();
         let first = tokio::time::timeout(PATIENCE, hints.next()).await?;
-        ensure!(first == Some(EngineHint::Connected), "a stream begins with Connected, not {first:?}");
+        let begins = if first == Some(EngineHint::Connected) { "with Connected" } else { "with something else" };
+        self.saw("Events", "listen", begins, "with Connected")?;
         let id = self.engine.service_create(&self.spec("cth-a", 0)).await?;
         let want = EngineHint::Changed { kind: "service", name: "cth-a".to_owned() };
         let seen = tokio::time::timeout(PATIENCE, hints.any(|hint| std::future::ready(hint == want))).await;
-        ensure!(seen == Ok(true), "a new service is hinted at");
+        self.saw("Events", "create a service", if seen == Ok(true) { "is told" } else { "is not told" }, "is told")?;
         self.engine.service_remove(&id).await?;
         Ok(())
     }

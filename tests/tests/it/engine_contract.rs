@@ -1,12 +1,13 @@
 //! The contract of the Swarm engine, on the fake and on a real Docker engine, and what only a real one shows.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use lab::dockerd::{Dockerd, in_lab};
-use lab::engine::{Subject, contract, our_labels};
+use lab::engine::{Subject, contract, our_labels, page};
 use skyswarm::clock::SystemClock;
 use skyswarm::engines::swarm::fake::FakeSwarm;
 use skyswarm::engines::swarm::{EngineError, EngineHint, ImageResolution, LogQuery, LogRecord, ServiceSpec, SwarmEngine, Task};
@@ -20,7 +21,18 @@ async fn the_fake_keeps_the_contract() -> Result<()> {
     fake.add_image(TAG, ImageResolution::Local(id.clone()));
     fake.add_image(&id, ImageResolution::Local(id.clone()));
     fake.set_outcome(&"0".repeat(64), skyswarm::engines::swarm::fake::Outcome::MissingImage);
-    contract(&fake, &Subject { local_tag: TAG.to_owned(), pause: Duration::from_millis(1) }).await
+    let found = page(&contract(&fake, &Subject { local_tag: TAG.to_owned(), pause: Duration::from_millis(1) }).await?);
+    let file = written();
+    if std::env::var_os("SKYSWARM_GENERATE").is_some() {
+        std::fs::write(&file, &found)?;
+    }
+    assert_eq!(found, std::fs::read_to_string(&file)?, "{} is made from what the engine does; see its first lines", file.display());
+    Ok(())
+}
+
+/// The page that is made from the contract.
+fn written() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/engine-behaviour.md")
 }
 
 async fn lab() -> Result<Option<Dockerd>> {
@@ -40,7 +52,8 @@ async fn the_docker_engine_keeps_the_contract() -> Result<()> {
     ensure!(info.is_manager && info.swarm_state == "active" && !info.cluster_id.is_empty(), "{info:?}");
     let nodes = engine.node_list().await?;
     ensure!(nodes.len() == 1 && nodes[0].role == "manager" && nodes[0].state == "ready" && nodes[0].leader, "{nodes:?}");
-    contract(&engine, &Subject { local_tag: TAG.to_owned(), pause: Duration::from_millis(200) }).await?;
+    let found = contract(&engine, &Subject { local_tag: TAG.to_owned(), pause: Duration::from_millis(200) }).await?;
+    assert_eq!(page(&found), std::fs::read_to_string(written())?, "engine {} is not as the simulated one", info.version);
     dockerd.stop().await
 }
 

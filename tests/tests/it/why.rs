@@ -158,3 +158,28 @@ async fn a_swarm_without_a_free_subnet_is_told() -> anyhow::Result<()> {
     platform.until_ready("two").await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_rollout_under_way_and_a_deletion_are_told_as_what_they_are() -> anyhow::Result<()> {
+    let platform = Platform::start().await?;
+    platform.apply(&good("slow", "").replace("healthWindow: 1s", "healthWindow: 60s")).await?;
+    let why = told(&platform, "slow", Case::RollingOut, &["a rollout of slow is under way"]).await?;
+    assert!(why.next.iter().any(|advice| advice.command.as_deref() == Some("skyctl wait app/slow --for Ready")), "{why:#?}");
+    let windowed = |why: &Why| why.summary.contains("rollout.healthWindow");
+    for _ in 0..200 {
+        if windowed(&platform.why("slow").await?) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(windowed(&platform.why("slow").await?), "the health window is not told");
+    // While the proxy cannot be seen to have forgotten the app, its tasks stay.
+    let provider = platform.cut_provider().await?;
+    assert_eq!(platform.skyctl(&["delete", "app", "slow"]).await?.code, 0);
+    let why = told(&platform, "slow", Case::Deleting, &["slow is being deleted"]).await?;
+    assert!(why.next.iter().any(|advice| advice.command.as_deref() == Some("skyctl wait app/slow --for delete")), "{why:#?}");
+    platform.mend(&provider).await?;
+    let output = platform.skyctl(&["wait", "app/slow", "--for", "delete", "--timeout", "60s"]).await?;
+    assert_eq!(output.code, 0, "{output:?}");
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //! `use` trees and paths in code, not macros and not re-exports.
 
 mod cases;
+mod promises;
 mod rules;
 mod source;
 

@@ -1,0 +1,29 @@
+//! Every test that `docs/promises.md` names is there.
+
+use super::repository;
+
+/// Where the page's paths begin.
+fn folder(path: &str) -> String {
+    match path.split_once('/') {
+        Some(("it", rest)) => format!("tests/tests/it/{rest}.rs"),
+        Some(("sim", rest)) => format!("controller/tests/sim/{rest}.rs"),
+        _ => format!("controller/src/{path}.rs"),
+    }
+}
+
+#[test]
+fn every_promise_has_a_test_that_exists() {
+    let page = std::fs::read_to_string(repository().join("docs/promises.md")).expect("the page");
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| promise")) {
+        let tests: Vec<(&str, &str)> = row.split('`').filter_map(|word| word.split_once("::")).collect();
+        assert!(!tests.is_empty(), "no test stands behind: {row}");
+        for (path, name) in tests {
+            let file = repository().join(folder(path));
+            let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            assert!(text.contains(&format!("fn {name}(")), "{} has no test {name}", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 30, "only {named} tests are named");
+}
