@@ -21,7 +21,7 @@ use super::inputs::Inputs;
 use super::known_good::KnownGood;
 use super::nodes::NodeFiles;
 use super::responder::Pages;
-use super::{Backend, Check, EndpointTable};
+use super::{Backend, Check, Endpoint, EndpointTable};
 use crate::effects::{Effect, Effects, Injected, Kind};
 
 /// Any error, to be shown with its causes.
@@ -358,7 +358,9 @@ impl Publisher {
             return Err(None);
         }
         let until = *self.first_seen.get_or_insert(now) + self.config.settle;
-        let waiting = table.endpoints.values().any(|endpoint| endpoint.last_check == Check::Pending);
+        // A check that passed before the engine confirmed the address makes nobody ready, and is no reason to say that nobody is.
+        let is_open = |end: &Endpoint| end.last_check == Check::Pending || (end.last_check == Check::Passed && !end.ready);
+        let waiting = table.endpoints.values().any(is_open);
         if waiting && now < until { Err(Some(until)) } else { Ok(()) }
     }
 }

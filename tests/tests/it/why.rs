@@ -162,7 +162,7 @@ async fn a_swarm_without_a_free_subnet_is_told() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_rollout_under_way_and_a_deletion_are_told_as_what_they_are() -> anyhow::Result<()> {
     let platform = Platform::start().await?;
-    platform.apply(&good("slow", "").replace("healthWindow: 1s", "healthWindow: 60s")).await?;
+    platform.apply(&good("slow", "").replace("healthWindow: 1s", "healthWindow: 15s")).await?;
     let why = told(&platform, "slow", Case::RollingOut, &["a rollout of slow is under way"]).await?;
     assert!(why.next.iter().any(|advice| advice.command.as_deref() == Some("skyctl wait app/slow --for Ready")), "{why:#?}");
     let windowed = |why: &Why| why.summary.contains("rollout.healthWindow");
