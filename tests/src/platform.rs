@@ -71,23 +71,17 @@ pub fn from_env(name: &str) -> anyhow::Result<PathBuf> {
 impl Platform {
     /// Starts everything and imports the sample image.
     pub async fn start() -> anyhow::Result<Self> {
-        let dockerd = Dockerd::start().await?;
-        let docker_host = dockerd.host();
-        Self::start_on(dockerd, &docker_host).await
+        Self::start_told(&[]).await
     }
 
     /// As [`Self::start`], with an edge that takes HTTPS too.
     pub async fn start_with_https() -> anyhow::Result<Self> {
-        let dockerd = Dockerd::start().await?;
-        let docker_host = dockerd.host();
-        Self::start_as(dockerd, &docker_host, &["--edge-https", EDGE_HTTPS]).await
+        Self::start_told(&["--edge-https", EDGE_HTTPS]).await
     }
 
     /// As [`Self::start`], with a server that agents may join.
     pub async fn start_with_agents() -> anyhow::Result<Self> {
-        let dockerd = Dockerd::start().await?;
-        let docker_host = dockerd.host();
-        Self::start_as(dockerd, &docker_host, &["--agent-listen", "127.0.0.1:7071"]).await
+        Self::start_told(&["--agent-listen", "127.0.0.1:7071"]).await
     }
 
     /// As [`Self::start`], on an engine that others can join, with further arguments of the server.
@@ -107,6 +101,12 @@ impl Platform {
         let dockerd = Dockerd::start().await?;
         let docker_host = dockerd.host();
         Self::start_with(dockerd, &docker_host, &[], Some(Database::create().await?)).await
+    }
+
+    async fn start_told(arguments: &[&str]) -> anyhow::Result<Self> {
+        let dockerd = Dockerd::start().await?;
+        let docker_host = dockerd.host();
+        Self::start_as(dockerd, &docker_host, arguments).await
     }
 
     async fn start_as(dockerd: Dockerd, docker_host: &str, arguments: &[&str]) -> anyhow::Result<Self> {

@@ -2,8 +2,8 @@
 
 use super::repository;
 
-/// Where the page's paths begin.
-fn folder(path: &str) -> String {
+/// The file that the page means by a path.
+fn file_of(path: &str) -> String {
     match path.split_once('/') {
         Some(("it", rest)) => format!("tests/tests/it/{rest}.rs"),
         Some(("sim", rest)) => format!("controller/tests/sim/{rest}.rs"),
@@ -19,7 +19,7 @@ fn every_promise_has_a_test_that_exists() {
         let tests: Vec<(&str, &str)> = row.split('`').filter_map(|word| word.split_once("::")).collect();
         assert!(!tests.is_empty(), "no test stands behind: {row}");
         for (path, name) in tests {
-            let file = repository().join(folder(path));
+            let file = repository().join(file_of(path));
             let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             assert!(text.contains(&format!("fn {name}(")), "{} has no test {name}", file.display());
             named += 1;
