@@ -31,7 +31,7 @@ use super::vitals::{Vitals, look_around};
 use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use crate::edge::EndpointTable;
 use crate::edge::document::DocumentOptions;
-use crate::edge::publisher::Published;
+use crate::edge::publisher::Documents;
 use crate::effects::Effects;
 use crate::engines::server::{ServerClient, ServerError};
 use crate::engines::swarm::SwarmEngine;
@@ -352,11 +352,7 @@ fn keep_assignment(folder: &Path, assignment: &Assignment) {
 }
 
 /// Follows which tasks the proxy lets others in to: those of the document that it says it runs.
-async fn confirm(
-    proxy: Arc<dyn ProxyApi>,
-    mut published: watch::Receiver<Option<Arc<Published>>>,
-    confirmed: watch::Sender<BTreeSet<String>>,
-) {
+async fn confirm(proxy: Arc<dyn ProxyApi>, mut published: Documents, confirmed: watch::Sender<BTreeSet<String>>) {
     loop {
         let wanted = published.borrow_and_update().clone();
         if let Some(wanted) = wanted {

@@ -21,7 +21,6 @@ use super::others::{Others, merged};
 use super::sources::{EdgeReady, StoredRoutes};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::edge::EndpointTable;
-use crate::edge::awaited::Document;
 use crate::edge::document::DocumentOptions;
 use crate::edge::endpoints::{self, EndpointsConfig, NodeView};
 use crate::edge::known_good::KnownGood;
@@ -29,7 +28,7 @@ use crate::edge::lag;
 use crate::edge::metrics::{EdgeCounts, EdgeMetrics};
 use crate::edge::nodes::NodeFiles;
 use crate::edge::provider::{self, ProviderConfig};
-use crate::edge::publisher::{self, EdgeHandle, PublisherConfig, RouteSource};
+use crate::edge::publisher::{self, Documents, EdgeHandle, PublisherConfig, RouteSource};
 use crate::edge::responder;
 use crate::effects::Effects;
 use crate::engines::swarm::SwarmEngine;
@@ -45,7 +44,7 @@ pub(super) struct Edge {
     pub(super) proxy: Arc<dyn ProxyApi>,
     pub(super) handle: EdgeHandle,
     /// The newest document that the proxy is known to run.
-    pub(super) taken: Document,
+    pub(super) taken: Documents,
     pub(super) endpoints: watch::Receiver<Arc<EndpointTable>>,
     /// Port for HTTPS, when there is one.
     pub(super) https_port: Option<u16>,

@@ -94,7 +94,9 @@ impl Beat {
             match self.store.heartbeat_put(&self.id, self.started_at, &report).await {
                 Ok(()) => {
                     failing = false;
-                    if let Ok(found) = self.store.other_edges(&self.place).await {
+                    if self.parts.edge.is_some()
+                        && let Ok(found) = self.store.other_edges(&self.place).await
+                    {
                         self.other_edges.store(found, Ordering::Relaxed);
                     }
                 }

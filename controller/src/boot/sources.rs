@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use crate::api::ReadyCheck;
 use crate::edge::inputs::Inputs;
-use crate::edge::publisher::{Published, RouteSource};
+use crate::edge::publisher::{Documents, RouteSource};
 use crate::engines::swarm::SwarmEngine;
 use crate::engines::traefik::ProxyApi;
 use crate::runtime::lease::{Asked, Mark};
@@ -89,7 +88,7 @@ impl ReadyCheck for EngineReady {
 /// Ready when there is a document and the proxy runs it.
 pub(super) struct EdgeReady {
     pub(super) proxy: Arc<dyn ProxyApi>,
-    pub(super) published: watch::Receiver<Option<Arc<Published>>>,
+    pub(super) published: Documents,
 }
 
 #[async_trait]

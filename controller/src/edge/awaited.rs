@@ -3,38 +3,40 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::publisher::Published;
-
-/// A document, or none yet.
-pub type Document = watch::Receiver<Option<Arc<Published>>>;
+use super::publisher::Documents;
 
 /// Waiters by key `K`; each waits for a route to be in the proxy's document, or to be gone from it.
 #[derive(Debug)]
 pub struct Awaited<K> {
-    published: Document,
-    taken: Document,
+    published: Documents,
+    taken: Documents,
     waiting: Mutex<HashMap<K, (String, bool)>>,
 }
 
 impl<K: Eq + Hash + Clone> Awaited<K> {
     /// With the newest document that was published, and the newest that the proxy is known to run.
-    pub fn new(published: Document, taken: Document) -> Self {
+    pub fn new(published: Documents, taken: Documents) -> Self {
         Self { published, taken, waiting: Mutex::default() }
     }
 
     /// Notes that `waiter` waits until the route with this key is there, or gone. False when the proxy runs the newest document,
     /// so that nothing is to be waited for: whoever asks has to look by itself.
-    pub fn wait(&self, waiter: &K, route: String, there: bool) -> bool {
-        let stamp = |document: &Document| document.borrow().as_ref().map(|document| document.stamp.clone());
+    pub fn wait(&self, waiter: K, route: String, there: bool) -> bool {
+        let stamp = |documents: &Documents| documents.borrow().as_ref().map(|document| document.stamp.clone());
         let is_behind = stamp(&self.published) != stamp(&self.taken);
         if is_behind {
-            self.lock().insert(waiter.clone(), (route, there));
+            self.lock().insert(waiter, (route, there));
         }
         is_behind
+    }
+
+    /// One that is gone waits for nothing.
+    pub fn forget(&self, waiter: &K) {
+        self.lock().remove(waiter);
     }
 
     /// Waiters whose document the proxy has taken; each is named once.
@@ -52,7 +54,7 @@ impl<K: Eq + Hash + Clone> Awaited<K> {
     }
 
     /// The newest document that the proxy is known to run.
-    pub fn taken(&self) -> Document {
+    pub fn taken(&self) -> Documents {
         self.taken.clone()
     }
 
@@ -70,7 +72,10 @@ impl<K: Eq + Hash + Clone> Default for Awaited<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::edge::publisher::Published;
 
     fn document(revision: u64, routes: &[&str]) -> Option<Arc<Published>> {
         let servers_by_key = routes.iter().map(|route| ((*route).to_owned(), Vec::new())).collect();
@@ -82,16 +87,17 @@ mod tests {
         let (publish, published) = watch::channel(document(1, &["a", "b"]));
         let (take, taken) = watch::channel(document(1, &["a", "b"]));
         let awaited = Awaited::new(published, taken);
-        assert!(!awaited.wait(&1, "a".to_owned(), true), "the proxy has the newest");
+        assert!(!awaited.wait(1, "a".to_owned(), true), "the proxy has the newest");
         publish.send_replace(document(2, &["b", "c"]));
-        assert!(
-            awaited.wait(&1, "c".to_owned(), true) && awaited.wait(&2, "a".to_owned(), false) && awaited.wait(&3, "d".to_owned(), true)
-        );
+        assert!(awaited.wait(1, "c".to_owned(), true) && awaited.wait(2, "a".to_owned(), false) && awaited.wait(3, "d".to_owned(), true));
         assert!(awaited.due().is_empty());
         take.send_replace(document(2, &["b", "c"]));
         let mut due = awaited.due();
         due.sort_unstable();
         assert_eq!(due, [1, 2], "the third one's is not published yet");
         assert!(awaited.due().is_empty());
+        awaited.forget(&3);
+        take.send_replace(document(3, &["d"]));
+        assert!(awaited.due().is_empty(), "it is gone");
     }
 }

@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::EdgeMetrics;
-use super::publisher::Published;
+use super::publisher::{Documents, Published};
 use crate::engines::traefik::ProxyApi;
 
 /// From a change to the first question; then longer and longer, up to the last.
 const PACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Between two questions while nothing changes.
 const REST: Duration = Duration::from_secs(30);
-/// Documents that are kept until the proxy is known to run them. An older one that it takes is not told of; a newer one follows.
+/// Documents that are kept whole until the proxy is known to run them; they may be large. An older one that it takes is not told of: a newer one follows.
 const RECENT: usize = 4;
 /// Documents that wait to be served. A proxy that is so far behind is behind since the oldest of them.
 const MOST: usize = 64;
@@ -74,7 +74,7 @@ impl Backlog {
 /// Measures until cancelled.
 pub async fn follow(
     proxy: Arc<dyn ProxyApi>,
-    mut published: watch::Receiver<Option<Arc<Published>>>,
+    mut published: Documents,
     taken: watch::Sender<Option<Arc<Published>>>,
     metrics: EdgeMetrics,
     cancel: CancellationToken,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::EndpointTable;
-use super::publisher::Published;
+use super::publisher::Documents;
 use crate::telemetry::Since;
 
 /// The edge's metrics. Cloning shares them.
@@ -69,7 +69,7 @@ impl EdgeMetrics {
 #[derive(Debug)]
 pub struct EdgeCounts {
     /// The document.
-    pub published: watch::Receiver<Option<Arc<Published>>>,
+    pub published: Documents,
     /// The tasks.
     pub endpoints: watch::Receiver<Arc<EndpointTable>>,
 }
@@ -116,6 +116,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::edge::publisher::Published;
 
     #[test]
     fn routes_are_counted_by_whether_somebody_answers() {

@@ -22,11 +22,10 @@ use axum::routing::get;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::publisher::Published;
+use super::publisher::{Documents, Published};
 
 /// Path of the document.
 pub const PATH: &str = "/edge/v1/traefik";
@@ -55,7 +54,7 @@ impl Default for ProviderConfig {
 }
 
 struct Provider {
-    published: watch::Receiver<Option<Arc<Published>>>,
+    published: Documents,
     token_digest: [u8; 32],
     config: ProviderConfig,
     cancel: CancellationToken,
@@ -65,12 +64,7 @@ struct Provider {
 
 /// The endpoint, to be served on loopback or between nodes, never to tenants. Cancelling the token ends
 /// the answers that are held back. Do that before Traefik is told to stop: it waits for its last poll.
-pub fn router(
-    published: watch::Receiver<Option<Arc<Published>>>,
-    token: &SecretString,
-    config: ProviderConfig,
-    cancel: CancellationToken,
-) -> Router {
+pub fn router(published: Documents, token: &SecretString, config: ProviderConfig, cancel: CancellationToken) -> Router {
     let token_digest = Sha256::digest(token.expose_secret()).into();
     let state = Arc::new(Provider { published, token_digest, config, cancel, sent: Mutex::default() });
     Router::new().route(PATH, get(document)).with_state(state)
@@ -136,6 +130,7 @@ mod tests {
     use axum::http::Request;
     use bytes::Bytes;
     use std::collections::BTreeMap;
+    use tokio::sync::watch;
     use tokio::time::Instant;
     use tower::ServiceExt;
 

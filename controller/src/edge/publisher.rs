@@ -69,6 +69,9 @@ impl Published {
     }
 }
 
+/// The newest document that was published, or that the proxy is known to run; `None` until there is one.
+pub type Documents = watch::Receiver<Option<Arc<Published>>>;
+
 /// Pace of the publisher. The defaults are meant for use; tests make them shorter.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
@@ -129,7 +132,7 @@ const WITHHELD: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct EdgeHandle {
     kick: Arc<Notify>,
-    published: watch::Receiver<Option<Arc<Published>>>,
+    published: Documents,
 }
 
 impl EdgeHandle {
@@ -138,7 +141,7 @@ impl EdgeHandle {
         self.kick.notify_one();
     }
     /// The current document; `None` until there is one.
-    pub fn published(&self) -> watch::Receiver<Option<Arc<Published>>> {
+    pub fn published(&self) -> Documents {
         self.published.clone()
     }
 }

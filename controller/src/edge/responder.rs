@@ -5,7 +5,6 @@
 //! where there is neither, the proxy answers 502, and the app itself stays out of reach all the same.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use api_types::kinds::edge::MaintenanceSpec;
 use axum::Router;
@@ -13,9 +12,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use tokio::sync::watch;
 
-use super::publisher::Published;
+use super::publisher::Documents;
 
 /// Path of what has to stay closed.
 pub(super) const CLOSED_PATH: &str = "/closed";
@@ -32,7 +30,7 @@ pub(super) fn maintenance_path(key: &str) -> String {
 pub type Pages = BTreeMap<String, MaintenanceSpec>;
 
 /// The responder, to be served on loopback.
-pub fn router(published: watch::Receiver<Option<Arc<Published>>>) -> Router {
+pub fn router(published: Documents) -> Router {
     Router::new()
         .route("/maintenance/{key}", any(maintenance))
         .route(CLOSED_PATH, any(|| async { closed() }))
@@ -40,7 +38,7 @@ pub fn router(published: watch::Receiver<Option<Arc<Published>>>) -> Router {
         .with_state(published)
 }
 
-async fn maintenance(State(published): State<watch::Receiver<Option<Arc<Published>>>>, Path(key): Path<String>) -> Response {
+async fn maintenance(State(published): State<Documents>, Path(key): Path<String>) -> Response {
     let published = published.borrow().clone();
     let page = published.as_ref().and_then(|published| published.pages.get(&key));
     match page {
@@ -93,9 +91,13 @@ fn document(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::edge::publisher::Published;
     use axum::body::Body;
     use axum::http::Request;
+    use tokio::sync::watch;
     use tower::ServiceExt;
 
     async fn ask(router: &Router, path: &str) -> (StatusCode, String, String, String) {

@@ -70,7 +70,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn other_edges(&self, place: &str) -> Result<bool, StoreError> {
         let what = "looking for other edges";
-        let sql = "SELECT EXISTS (SELECT FROM heartbeats WHERE report -> 'edge' IS NOT NULL AND report -> 'edge' <> 'null' \
+        let sql = "SELECT EXISTS (SELECT FROM heartbeats WHERE report ->> 'edge' IS NOT NULL \
                      AND NOT $1 = ANY (string_to_array(id, '-')))";
         bounded(what, async { sqlx::query_scalar(sql).bind(place).fetch_one(self.pool()).await.map_err(StoreError::on(what)) }).await
     }

@@ -181,6 +181,13 @@ impl Revision {
     }
 }
 
+impl AppRecord {
+    /// Which app it is.
+    pub fn key(&self) -> AppKey {
+        AppKey { org: self.org.clone(), name: self.name.clone() }
+    }
+}
+
 /// Which app: what queues and hints carry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::FromRow)]
 pub struct AppKey {

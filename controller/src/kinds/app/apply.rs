@@ -58,15 +58,15 @@ impl std::fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// Does `step` under the leader's `epoch`.
+    /// Does `step` under the leader's `epoch`. Returns what the image is, when the step was to find that out.
     ///
     /// # Errors
     /// See [`ApplyError`]; after any of them the world has to be observed again, since the act may have
     /// landed although its answer was lost.
-    pub async fn apply(&self, step: &Step, desired: &Desired, model: &Model, epoch: i64) -> Result<(), ApplyError> {
+    pub async fn apply(&self, step: &Step, desired: &Desired, model: &Model, epoch: i64) -> Result<Option<String>, ApplyError> {
         let owner = &desired.owner;
         match step {
-            Step::ResolveImage { .. } => drop(self.resolve_image(desired, epoch).await?),
+            Step::ResolveImage { .. } => return self.resolve_image(desired, epoch).await.map(Some),
             Step::CreateNetwork { name } => {
                 self.engine.network_create(&NetworkSpec { name: name.clone(), labels: owner.labels() }).await?;
             }
@@ -88,7 +88,8 @@ impl Executor {
                     let process = desired.target.spec.processes.get(process).ok_or_else(|| changed(process.as_str()))?;
                     let mut spec = adopt::corrected(&desired.target.spec, process, &target.service, &found.spec);
                     render::stamp(&mut spec);
-                    return Ok(self.engine.service_update(&found.id, found.version, &spec).await?);
+                    self.engine.service_update(&found.id, found.version, &spec).await?;
+                    return Ok(None);
                 }
                 let mut spec = target.service.clone();
                 spec.replicas = found.spec.replicas;
@@ -129,14 +130,11 @@ impl Executor {
             Step::RemoveNetwork { .. } => self.remove_network(desired).await?,
             Step::Finalize => self.store.app_remove(owner.uid, epoch).await?,
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Finds out what the target's image is now, writes it down, and returns it.
-    ///
-    /// # Errors
-    /// See [`ApplyError`].
-    pub async fn resolve_image(&self, desired: &Desired, epoch: i64) -> Result<String, ApplyError> {
+    async fn resolve_image(&self, desired: &Desired, epoch: i64) -> Result<String, ApplyError> {
         let spec = &desired.target.spec;
         let resolution = self.engine.image_resolve(&spec.image, spec.effective_pull_policy()).await?;
         self.store.revision_image_put(desired.owner.uid, desired.target.generation, resolution.reference(), epoch).await?;

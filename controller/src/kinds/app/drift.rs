@@ -21,7 +21,6 @@ use super::desired::Desired;
 use super::model::{Observed, ReleaseKey, key_of};
 use super::plan::Step;
 use super::{names, render};
-use crate::edge::route_key;
 use crate::engines::swarm::{Service, ServiceSpec, Task, TaskState, labels};
 use crate::plan::Fact;
 
@@ -118,7 +117,7 @@ impl Memory {
             | Step::UpdateService { process, release, .. }
             | Step::ScaleService { process, release, .. } => names::service(&owner.app, owner.uid, process, release),
             Step::CreateNetwork { name } | Step::CreateSecret { name, .. } => name.clone(),
-            Step::PublishRoute { .. } => route_name(desired),
+            Step::PublishRoute { .. } => desired.owner.route_key(),
             _ => return,
         };
         self.touched.insert(object);
@@ -362,7 +361,7 @@ fn of_absence(desired: &Desired, observed: &Observed, memory: &mut Memory, found
         gone.extend(missing.into_iter().map(|(kind, name)| (kind, name.clone(), wanted.contains(&name))));
         memory.seen.extend(list.iter().filter(|(_, labels)| owner.owns(labels)).map(|(name, _)| (kind, (*name).clone())));
     }
-    let route = (DriftObject::Route, route_name(desired));
+    let route = (DriftObject::Route, desired.owner.route_key());
     match &observed.route {
         Fact::Known(_) => {
             memory.seen.insert(route);
@@ -404,18 +403,13 @@ fn of_router(desired: &Desired, observed: &Observed, memory: &mut Memory, now: D
         let hosts: Vec<&str> = desired.hosts.iter().map(api_types::Host::as_str).collect();
         found.push(Finding {
             kind: DriftObject::Route,
-            object: route_name(desired),
+            object: desired.owner.route_key(),
             field: "router".to_owned(),
             desired: hosts.join(", "),
             observed: "not in the proxy".to_owned(),
             mendable: false,
         });
     }
-}
-
-fn route_name(desired: &Desired) -> String {
-    let owner = &desired.owner;
-    route_key(owner.uid, &owner.org, &owner.app)
 }
 
 /// The findings because of which nothing is put right, in words; `None` when everything may be.

@@ -31,8 +31,7 @@ impl AppIndex {
         if known {
             return;
         }
-        let key = AppKey { org: record.org.clone(), name: record.name.clone() };
-        self.by_uid.write().unwrap_or_else(PoisonError::into_inner).insert(record.uid, key);
+        self.by_uid.write().unwrap_or_else(PoisonError::into_inner).insert(record.uid, record.key());
         let prefix = names::prefix(&record.name, record.uid);
         self.by_prefix.write().unwrap_or_else(PoisonError::into_inner).insert(prefix, record.uid);
     }

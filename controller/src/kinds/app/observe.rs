@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::desired::Desired;
 use super::model::Observed;
 use super::names;
-use crate::edge::{EndpointTable, Route, RouteFacts, route_key};
+use crate::edge::{EndpointTable, Route, RouteFacts};
 use crate::engines::swarm::{EngineError, EngineResult, Service, SwarmEngine, Task, labels};
 use crate::engines::traefik::ProxyApi;
 use crate::fleet::hub::Fleet;
@@ -135,8 +135,7 @@ impl Observer {
     }
 
     async fn edge(&self, desired: &Desired, route: &Fact<Route>) -> Fact<RouteFacts> {
-        let owner = &desired.owner;
-        let mut facts = self.proxy.route_facts(&route_key(owner.uid, &owner.org, &owner.app)).await;
+        let mut facts = self.proxy.route_facts(&desired.owner.route_key()).await;
         if let (Fact::Known(facts), Some(route), false) = (&mut facts, route.known(), desired.deleting)
             && !facts.servers.is_empty()
         {

@@ -32,7 +32,6 @@ use super::wall::{Moment, Wall};
 use super::{evidence, witness};
 use crate::clock::SharedClock;
 use crate::edge::awaited::Awaited;
-use crate::edge::route_key;
 use crate::engines::swarm::EngineError;
 use crate::plan::{Fact, Plan, Step as _};
 use crate::runtime::{BoxError, Class, Outcome, Reconciler, Run};
@@ -107,6 +106,8 @@ struct Rows {
 /// What a run knows: the rows of an app, and what was observed of it.
 struct Known {
     rows: Rows,
+    /// What the rows ask for.
+    desired: Desired,
     observed: Observed,
     failure: Option<EngineError>,
     /// When (monotonic) reading began.
@@ -129,7 +130,6 @@ enum Taken {
 
 /// What one look at the world gave.
 struct Look {
-    desired: Desired,
     model: Model,
     judgement: Judgement,
     plan: Plan<Step, Gate>,
@@ -207,6 +207,7 @@ impl AppReconciler {
                 // ready is told from what was seen after it was written.
                 if matches!(look.judgement.verdict.phase, VerdictPhase::Pending | VerdictPhase::Rolling) {
                     known.rows.newest.verdict = look.judgement.verdict;
+                    known.desired = self.desired(&known.rows);
                     kept = Some(known);
                 }
                 continue;
@@ -225,10 +226,11 @@ impl AppReconciler {
                 if run.cancel.is_cancelled() {
                     break;
                 }
-                match self.take(step, &known.rows, &look, run.epoch).await? {
+                match self.take(step, &known, &look, run.epoch).await? {
                     Taken::Done => {}
                     Taken::Resolved(image) => {
                         known.rows.newest.resolved_image = Some(image);
+                        known.desired = self.desired(&known.rows);
                         kept = Some(known);
                         break;
                     }
@@ -241,34 +243,31 @@ impl AppReconciler {
     }
 
     /// Takes one step.
-    async fn take(&self, step: &Step, rows: &Rows, look: &Look, epoch: i64) -> Result<Taken, StoreError> {
+    async fn take(&self, step: &Step, known: &Known, look: &Look, epoch: i64) -> Result<Taken, StoreError> {
         if let Some(left) = self.quiet_for(step) {
             return Ok(Taken::End(Outcome::requeue(left)));
         }
-        let record = &rows.record;
-        info!(app = %format!("{}/{}", record.org, record.name), step = %step, word = step.word(), "step");
-        self.drift.before(step, &look.desired, epoch);
-        let taken = match step {
-            Step::ResolveImage { .. } => self.executor.resolve_image(&look.desired, epoch).await.map(Taken::Resolved),
-            _ => self.executor.apply(step, &look.desired, &look.model, epoch).await.map(|()| Taken::Done),
-        };
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(error) => return Ok(self.step_failed(rows, look, step, error, epoch).await?.map_or(Taken::LookAgain, Taken::End)),
+        let record = &known.rows.record;
+        info!(app = %record.key(), step = %step, word = step.word(), "step");
+        self.drift.before(step, &known.desired, epoch);
+        let resolved = match self.executor.apply(step, &known.desired, &look.model, epoch).await {
+            Ok(resolved) => resolved,
+            Err(error) => return Ok(self.step_failed(known, look, step, error, epoch).await?.map_or(Taken::LookAgain, Taken::End)),
         };
         if !look.drift.is_empty() {
-            self.drift.after(step, &look.desired, epoch);
+            self.drift.after(step, &known.desired, epoch);
         }
-        self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
-        self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&look.desired.owner.uid);
-        self.event(&look.desired, EventType::Normal, step.word(), step.to_string());
+        self.image_errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&known.desired.owner.uid);
+        self.held_up.lock().unwrap_or_else(PoisonError::into_inner).remove(&known.desired.owner.uid);
+        self.event(&known.desired, EventType::Normal, step.word(), step.to_string());
         if *step == Step::Finalize {
             self.index.remove(record);
             self.wall.forget(record.uid);
-            self.metrics.forget(&AppKey { org: record.org.clone(), name: record.name.clone() });
+            self.metrics.forget(&record.key());
+            self.edge_awaited.forget(&record.key());
             return Ok(Taken::End(Outcome::done()));
         }
-        Ok(taken)
+        Ok(resolved.map_or(Taken::Done, Taken::Resolved))
     }
 
     /// Reads the rows of an app. `None` when it is gone.
@@ -307,8 +306,9 @@ impl AppReconciler {
     async fn know(&self, key: &AppKey, epoch: i64) -> Result<Option<Known>, StoreError> {
         let since = self.clock.monotonic();
         let Some(rows) = self.load(key, epoch).await? else { return Ok(None) };
-        let (observed, failure) = self.observer.observe(&self.desired(&rows), rows.route.clone()).await;
-        Ok(Some(Known { rows, observed, failure, since, told: false }))
+        let desired = self.desired(&rows);
+        let (observed, failure) = self.observer.observe(&desired, rows.route.clone()).await;
+        Ok(Some(Known { rows, desired, observed, failure, since, told: false }))
     }
 
     fn desired(&self, rows: &Rows) -> Desired {
@@ -318,19 +318,18 @@ impl AppReconciler {
 
     /// Judges and plans from what is known; changes nothing.
     fn look(&self, known: &Known, epoch: i64) -> Look {
-        let (rows, observed) = (&known.rows, &known.observed);
-        let desired = self.desired(rows);
+        let Known { rows, desired, observed, .. } = known;
         let moment = Moment::of(&self.clock);
         let now = moment.now;
         let before = self.wall.translate(rows.record.uid, rows.record.status.rollout, moment);
-        let mut model = Model::new(&desired, observed, before, now);
-        let drift = self.drift.find(&desired, observed, epoch);
-        model.held = drift::held(&desired, &drift);
+        let mut model = Model::new(desired, observed, before, now);
+        let drift = self.drift.find(desired, observed, epoch);
+        model.held = drift::held(desired, &drift);
         let image_error = self.image_error(rows.record.uid);
-        let judged = verdict::Look { desired: &desired, observed, model: &model, image_error: image_error.as_ref() };
+        let judged = verdict::Look { desired, observed, model: &model, image_error: image_error.as_ref() };
         let judgement = verdict::judge(&judged, before, now);
-        let plan = plan::plan(&desired, &model);
-        Look { desired, model, judgement, plan, drift, moment }
+        let plan = plan::plan(desired, &model);
+        Look { model, judgement, plan, drift, moment }
     }
 
     async fn store_verdict(&self, known: &Known, look: &Look, epoch: i64) -> Result<(), StoreError> {
@@ -349,7 +348,7 @@ impl AppReconciler {
             VerdictPhase::Rolling | VerdictPhase::Pending => (EventType::Normal, format!("generation {generation} is being rolled out")),
         };
         let word = verdict.reason.map_or_else(|| format!("{:?}", verdict.phase), |reason| reason.to_string());
-        self.event(&look.desired, event_type, &word, text);
+        self.event(&known.desired, event_type, &word, text);
         Ok(())
     }
 
@@ -367,13 +366,13 @@ impl AppReconciler {
     async fn tell(&self, known: &Known, look: &Look, epoch: i64) -> Result<AppStatus, StoreError> {
         let rows = &known.rows;
         // The ledger first: the old status says that there are rows to end, and must stand until they are.
-        for event in self.drift.record(&rows.record, (&look.desired, &look.model), &look.drift, epoch).await? {
+        for event in self.drift.record(&rows.record, (&known.desired, &look.model), &look.drift, epoch).await? {
             (self.events)(event);
         }
         let image_error = self.image_error(rows.record.uid);
         let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner).get(&rows.record.uid).cloned();
         let status: AppStatus = status::status(&Inputs {
-            desired: &look.desired,
+            desired: &known.desired,
             observed: &known.observed,
             model: &look.model,
             judgement: &look.judgement,
@@ -386,7 +385,7 @@ impl AppReconciler {
             https_port: self.https_port,
             now: self.clock.now(),
         });
-        self.metrics.saw(&AppKey { org: rows.record.org.clone(), name: rows.record.name.clone() }, &status.conditions);
+        self.metrics.saw(&rows.record.key(), &status.conditions);
         self.store.app_status_put(rows.record.uid, &status, rows.record.desired_version, epoch).await?;
         self.wall.written(rows.record.uid, look.moment);
         if known.failure.is_none() {
@@ -424,15 +423,13 @@ impl AppReconciler {
             Gate::NameTaken { .. } | Gate::AdoptionRefused { .. } | Gate::StoreBehind { .. } => Outcome::requeue(Duration::from_secs(10)),
             Gate::Failed => Outcome::requeue(Duration::from_secs(5)),
             Gate::HealthWindow => {
-                let window = look.desired.health_window(known.observed.other_edges).to_std().unwrap_or_default();
+                let window = known.desired.health_window(known.observed.other_edges).to_std().unwrap_or_default();
                 let waited = rollout.healthy_since.and_then(|since| (self.clock.now() - since).to_std().ok()).unwrap_or_default();
                 Outcome::requeue(window.saturating_sub(waited).clamp(Duration::from_millis(100), Duration::from_secs(1)))
             }
             Gate::EdgeServes { .. } | Gate::EdgeWithdrawn | Gate::Proof => {
-                let (owner, key) =
-                    (&look.desired.owner, AppKey { org: look.desired.owner.org.clone(), name: look.desired.owner.app.clone() });
-                let route = route_key(owner.uid, &owner.org, &owner.app);
-                let is_awaited = self.edge_awaited.wait(&key, route, *gate != Gate::EdgeWithdrawn);
+                let (key, route) = (known.rows.record.key(), known.desired.owner.route_key());
+                let is_awaited = self.edge_awaited.wait(key, route, *gate != Gate::EdgeWithdrawn);
                 Outcome::requeue(if is_awaited { patience.max(EDGE_PATIENCE) } else { patience })
             }
             _ => Outcome::requeue(patience),
@@ -452,13 +449,13 @@ impl AppReconciler {
     /// Decides what a failed step means. `None`: look again at once.
     async fn step_failed(
         &self,
-        rows: &Rows,
+        known: &Known,
         look: &Look,
         step: &Step,
         error: ApplyError,
         epoch: i64,
     ) -> Result<Option<Outcome>, StoreError> {
-        let desired = &look.desired;
+        let (rows, desired) = (&known.rows, &known.desired);
         let error = match error {
             ApplyError::Store { source } => return Err(source),
             ApplyError::Changed { .. } => return Ok(Some(Outcome::failed(Class::Conflict, error))),

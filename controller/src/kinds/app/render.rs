@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::adopt::Adoption;
 use super::names;
+use crate::edge::route_key;
 use crate::engines::swarm::{SecretMount, ServiceSpec, labels};
 use crate::store::Revision;
 
@@ -42,6 +43,11 @@ impl Owner {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
+    }
+
+    /// See [`crate::edge::Route::key`].
+    pub fn route_key(&self) -> String {
+        route_key(self.uid, &self.org, &self.app)
     }
 
     /// Whether labels say that an object is this app's.
